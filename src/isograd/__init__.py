@@ -1,0 +1,47 @@
+"""isograd measures the factors of the gradient product, in any PyTorch model.
+
+Importing the package imports no torch: the names below load on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from isograd.api import check, probe
+    from isograd.errors import IsogradError, ModelError, StepError, TargetError
+    from isograd.records import Chain, Diagnosis, Finding, Snapshot
+
+__version__ = "0.1.0"
+__all__ = [
+    "Chain",
+    "Diagnosis",
+    "Finding",
+    "IsogradError",
+    "ModelError",
+    "Snapshot",
+    "StepError",
+    "TargetError",
+    "check",
+    "probe",
+]
+
+_HOMES = {
+    **dict.fromkeys(("check", "probe"), "isograd.api"),
+    **dict.fromkeys(("Chain", "Diagnosis", "Finding", "Snapshot"), "isograd.records"),
+    **dict.fromkeys(("IsogradError", "ModelError", "StepError", "TargetError"), "isograd.errors"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'isograd' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,73 @@
+"""Public functions: the only place that wires measuring, judging and showing together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from isograd import reporters as reporters  # registers the formats of Diagnosis
+from isograd.records import Diagnosis, Snapshot
+
+if TYPE_CHECKING:
+    import torch
+
+    from isograd.capture.probe import Step
+
+
+def probe(model: torch.nn.Module, step: Step) -> Snapshot:
+    """Measure one forward and one backward of `step(model)`.
+
+    Nothing of the caller's changes: parameters, `.grad`, buffers, generators, modes and hooks
+    are afterwards as before.
+
+    Args:
+        model: Any PyTorch module.
+        step: `step(model)` runs the model on one batch and returns a scalar loss tensor.
+
+    Returns:
+        Ops, gradients between them, parameters and layers, with `chain(parameter)`.
+
+    Raises:
+        ModelError: If the model has no parameters, or all are frozen.
+        StepError: If the step raises, changes the model, or returns no scalar with a graph.
+    """
+    from isograd.capture.probe import probe as measure
+
+    return measure(model, step)
+
+
+def check(
+    model: torch.nn.Module,
+    step: Step,
+    optimizer: torch.optim.Optimizer | None = None,
+    steps: int = 0,
+    *,
+    target: str = "",
+) -> Diagnosis:
+    """Measure a model and judge it.
+
+    Args:
+        model: Any PyTorch module.
+        step: `step(model)` runs the model on one batch and returns a scalar loss tensor.
+        optimizer: Optimizer of the model; a copy of it trains the copy if `steps` > 0.
+        steps: Number of steps to train a deep copy for; 0 measures the start only.
+        target: What is measured, for the title of the report.
+
+    Returns:
+        Findings with causes first, and the measurement behind them.
+
+    Raises:
+        ModelError: If the model has no parameters, or all are frozen.
+        StepError: If the step raises, changes the model, or returns no scalar with a graph.
+        ValueError: If `steps` is negative.
+    """
+    if steps < 0:
+        raise ValueError(f"`steps` must be at least 0, got {steps}.")
+    from isograd.rules import diagnose
+
+    snapshot = probe(model, step)
+    history = None
+    if steps:
+        from isograd.capture.training import train_copy
+
+        history = train_copy(model, step, optimizer, steps)
+    return diagnose(snapshot, history, target or type(model).__name__)

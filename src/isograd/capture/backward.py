@@ -1,0 +1,197 @@
+"""The backward pass with a hook at every border between ops."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isograd.capture.draft import Draft, Node
+from isograd.capture.graph import BackwardGraph
+from isograd.capture.norms import NormLedger, Slot, dense
+
+# Nodes that run a backward pass of their own inside, out of sight of hooks.
+OPAQUE = frozenset(("CheckpointFunctionBackward",))
+
+
+class LayerSums:
+    """Per-sample bias gradients of one layer, summed over positions and over its calls."""
+
+    __slots__ = ("by_shape", "draft")
+
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
+        self.by_shape: dict[torch.Size, Tensor] = {}
+
+    def add(self, gradient: Tensor) -> None:
+        """Add the gradient at one call's output, units in `draft.channel_dim`."""
+        dim = self.draft.channel_dim if self.draft.channel_dim is not None else -1
+        dim %= gradient.dim()
+        if gradient.dim() == 1:
+            gradient = gradient.unsqueeze(0)
+        elif gradient.dim() > 2:
+            others = [d for d in range(1, gradient.dim()) if d != dim]
+            gradient = gradient.sum(others) if dim else gradient.sum(others).unsqueeze(0)
+        known = self.by_shape.get(gradient.shape)
+        self.by_shape[gradient.shape] = gradient if known is None else known + gradient
+
+    def speeds(self) -> tuple[int, int, float, float] | None:
+        """`(units, samples, batch_mean, per_sample_rms)`, or None if no gradient came."""
+        if not self.by_shape:
+            return None
+        sums = max(self.by_shape.values(), key=len)
+        sums = sums.abs() if sums.is_complex() else sums
+        wide = sums.double() if sums.device.type != "mps" else sums.float()
+        largest = float(wide.abs().max()) or 1.0
+        wide = wide / largest
+        mean = float(torch.linalg.vector_norm(wide.sum(0))) * largest
+        rms = float(torch.linalg.vector_norm(wide)) * len(wide) ** 0.5 * largest
+        return wide.shape[1], len(wide), mean, rms
+
+
+class Gradients:
+    """What the hooks saw.
+
+    Attributes:
+        borders: Per border, one slot for each tensor that crosses it.
+        terms: Per border with several consumers, `(node, slot)` for each summand.
+        inputs: Per attention op, slots of the gradients leaving to q, k and v.
+        layers: Bias gradients per layer, by the parameter that names it.
+        inner: Opaque border that was running when a parameter accumulated inside it.
+    """
+
+    def __init__(self, graph: BackwardGraph) -> None:
+        self.ledger = NormLedger()
+        self.borders: list[list[Slot]] = [[] for _ in graph.borders]
+        self.terms: dict[int, list[tuple[Node, Slot]]] = defaultdict(list)
+        self.attention: dict[Draft, dict[str, Slot]] = defaultdict(dict)
+        self.layers: dict[str, LayerSums] = {}
+        self.inner: dict[str, set[int]] = defaultdict(set)
+        self.running: list[int] = []
+
+    @contextmanager
+    def hooked(self, graph: BackwardGraph, parameters: dict[str, Tensor]) -> Iterator[None]:
+        """Hooks on every border while the body runs; all removed afterwards.
+
+        Args:
+            graph: What to hook.
+            parameters: Watched for gradients that arrive from inside an opaque node.
+        """
+        handles = []
+        try:
+            wanted: dict[Node, list[tuple[int, Callable[[], Callable[[Slot], Any]]]]] = {}
+            for index, border in enumerate(graph.borders):
+                handles.append(border.node.register_prehook(self._arrival(index, border.draft)))
+                if len(border.consumers) > 1:
+                    for node, position in border.consumers:
+                        wanted.setdefault(node, []).append((position, self._term(index, node)))
+            for draft in {b.draft for b in graph.borders if b.draft and b.draft.attention_inputs}:
+                self._want_attention(draft, graph, wanted)
+            for node, places in wanted.items():
+                handles.append(node.register_hook(self._departure(places)))
+            opaque = [
+                (index, border.node)
+                for index, border in enumerate(graph.borders)
+                if type(border.node).__name__ in OPAQUE
+            ]
+            for index, node in opaque:
+                handles.append(node.register_prehook(self._enter(index)))
+                handles.append(node.register_hook(self._leave))
+            if opaque:
+                for name, parameter in parameters.items():
+                    if parameter.requires_grad:
+                        handles.append(parameter.register_hook(self._inside(name)))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _arrival(self, index: int, draft: Draft | None) -> Callable[..., None]:
+        slots = self.borders[index]
+        add = self.ledger.add
+        layer = None
+        if draft is not None and draft.layer and draft.parameter is not None:
+            layer = self.layers.setdefault(draft.parameter, LayerSums(draft))
+
+        def hook(gradients: tuple[Tensor | None, ...]) -> None:
+            for gradient in gradients:
+                if gradient is not None:
+                    slots.append(add(gradient))
+                    if layer is not None:
+                        layer.add(gradient.detach())
+
+        return hook
+
+    def _departure(self, places: list[tuple[int, Any]]) -> Callable[..., None]:
+        add = self.ledger.add
+
+        def hook(inputs: tuple[Tensor | None, ...], outputs: Any) -> None:
+            for position, keep in places:
+                gradient = inputs[position]
+                if gradient is not None:
+                    keep(add(gradient))
+
+        return hook
+
+    def _term(self, index: int, node: Node) -> Any:
+        terms = self.terms[index]
+        return lambda slot: terms.append((node, slot))
+
+    def _want_attention(self, draft: Draft, graph: BackwardGraph, wanted: dict[Node, Any]) -> None:
+        """Ask for the gradients that leave an attention op towards q, k and v."""
+        targets = {target: short for short, target in draft.attention_inputs.items()}
+        for node in graph.nodes:
+            for position, (following, number) in enumerate(node.next_functions):
+                short = targets.get((following, number)) if following is not None else None
+                if short is not None:
+                    wanted.setdefault(node, []).append((position, self._to(draft, short)))
+
+    def _to(self, draft: Draft, short: str) -> Any:
+        store = self.attention[draft]
+
+        def keep(slot: Slot) -> None:
+            store[short] = slot
+
+        return keep
+
+    def _enter(self, index: int) -> Callable[..., None]:
+        def hook(_: Any) -> None:
+            self.running.append(index)
+
+        return hook
+
+    def _leave(self, _inputs: Any, _outputs: Any) -> None:
+        self.running.pop()
+
+    def _inside(self, name: str) -> Callable[[Tensor], None]:
+        def hook(_: Tensor) -> None:
+            if self.running:
+                self.inner[name].add(self.running[-1])
+
+        return hook
+
+
+def gradient_numbers(gradient: Tensor) -> tuple[float, float, float, int]:
+    """`(norm, absmax, zero_fraction, nonfinite)` of a parameter's gradient, zeros counted."""
+    from isograd.capture.norms import norm_and_nonfinite
+
+    numel = gradient.numel()
+    values = dense(gradient)
+    if values.numel() == 0:
+        return 0.0, 0.0, 1.0, 0
+    norm, bad = norm_and_nonfinite(values)
+    low, high = (float(x) for x in torch.aminmax(values))
+    if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):
+        # Comparing in numpy is several times faster than torch's count on CPU.
+        import numpy as np
+
+        zeros = int(np.count_nonzero(values.numpy() == 0))
+    else:
+        zeros = values.numel() - int(torch.count_nonzero(values))
+    pairs = 2 if gradient.is_complex() else 1
+    missing = numel - values.numel() // pairs
+    return norm, max(abs(low), abs(high)), (zeros / pairs + missing) / numel, bad

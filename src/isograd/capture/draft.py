@@ -1,0 +1,70 @@
+"""What the forward pass notes about an op before it becomes a record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from isograd.capture.norms import Slot
+from isograd.capture.places import Place
+from isograd.records.op import Kind
+
+# A node of the autograd graph. Its Python wrapper is unique while someone holds it.
+Node = Any
+
+
+@dataclass(slots=True, eq=False)
+class Draft:
+    """One op in the making.
+
+    Attributes:
+        index: Order of execution.
+        name: Name of the call.
+        place: Where it was made.
+        kind: First guess, refined from its inputs.
+        sources: Drafts whose outputs it reads.
+        parameter: Name of a parameter among its inputs, if any.
+        layer: True if it is a layer with units (linear, convolution).
+        channel_dim: Dimension of the units in its output.
+        fan_in: Inputs per unit of its weight.
+        moments: Slots for statistics of its output.
+        input_moments: The same for its first input.
+        units: Slot for statistics of its units.
+        attention: Statistics of its softmax.
+        attention_inputs: Graph nodes of q, k and v, with output numbers.
+    """
+
+    index: int
+    name: str
+    place: Place
+    kind: Kind
+    sources: tuple[Draft, ...] = ()
+    parameter: str | None = None
+    layer: bool = False
+    channel_dim: int | None = None
+    fan_in: int | None = None
+    scalar: bool = False
+    moments: Slot | None = None
+    input_moments: Slot | None = None
+    units: Slot | None = None
+    attention: Any = None
+    attention_inputs: dict[str, tuple[Node, int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Cut:
+    """A call that read a tensor with a gradient path and returned one without.
+
+    Attributes:
+        name: Name of the call.
+        place: Where.
+        nodes: Graph nodes of the inputs whose path ends here.
+        parameters: Names of parameters read directly.
+        grad_enabled: False inside `torch.no_grad()`.
+    """
+
+    name: str
+    place: Place
+    nodes: tuple[Node, ...]
+    parameters: tuple[str, ...]
+    grad_enabled: bool

@@ -1,0 +1,158 @@
+"""Norms that neither underflow nor overflow, cheaply.
+
+A float32 norm squares its entries: 1e-25 squared is 0 and 1e25 squared is infinite. Large
+tensors are measured at once with the fast kernel, whose result is kept only where it can be
+trusted; small tensors wait and are stacked, so that a thousand of them cost a few kernels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Above this many entries a kernel costs more than its call, so waiting gains nothing.
+SMALL = 16_384
+# Waiting tensors are held at most up to this many entries (4 MB in float32).
+_PENDING = 1 << 20
+# A float32 norm inside this band cannot have lost more than rounding to squares.
+_SAFE_LOW, _SAFE_HIGH = 1e-15, 1e15
+
+
+class Slot:
+    """Where a deferred result will stand."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any = None) -> None:
+        self.value = value
+
+
+class Rows:
+    """Defers one reduction over many small tensors and runs it on stacks of equal shape.
+
+    Args:
+        reduce: Maps a stack `[k, ...]` to `k` results.
+    """
+
+    def __init__(self, reduce: Callable[[Tensor], Sequence[Any]]) -> None:
+        self._reduce = reduce
+        self._pending: dict[Any, list[tuple[Slot, Tensor]]] = defaultdict(list)
+        self._size = 0
+
+    def add(self, tensor: Tensor) -> Slot:
+        """Queue a tensor; its slot is filled by `flush`."""
+        slot = Slot()
+        self._pending[tensor.shape, tensor.dtype, tensor.device].append((slot, tensor))
+        self._size += tensor.numel()
+        if self._size > _PENDING:
+            self.flush()
+        return slot
+
+    def flush(self) -> None:
+        """Fill every slot handed out so far."""
+        for group in self._pending.values():
+            stack = torch.stack([tensor for _, tensor in group])
+            for (slot, _), value in zip(group, self._reduce(stack), strict=True):
+                slot.value = value
+        self._pending.clear()
+        self._size = 0
+
+
+class NormLedger:
+    """Norm and number of non-finite entries of every gradient handed to it."""
+
+    def __init__(self) -> None:
+        self._rows = Rows(_norm_rows)
+        self._late: list[tuple[Slot, Tensor, Tensor]] = []
+
+    def add(self, tensor: Tensor) -> Slot:
+        """Measure a tensor; `slot.value` is `(norm, nonfinite)` after `finish`."""
+        tensor = dense(tensor)
+        if tensor.numel() <= SMALL:
+            return self._rows.add(tensor.reshape(-1))
+        if tensor.device.type == "cpu":
+            return Slot(norm_and_nonfinite(tensor))
+        slot = Slot()
+        wide = torch.float32 if tensor.device.type == "mps" else torch.float64
+        norm = torch.linalg.vector_norm(tensor, dtype=_wide(tensor.dtype, wide))
+        self._late.append((slot, norm, (~torch.isfinite(tensor)).sum()))
+        return slot
+
+    def finish(self) -> None:
+        """Fill all slots; one transfer for each device."""
+        self._rows.flush()
+        for slot, norm, bad in self._late:
+            slot.value = (float(norm), int(bad))
+        self._late.clear()
+
+
+def dense(tensor: Tensor) -> Tensor:
+    """Values of a tensor without its graph: real pairs if complex, stored values if sparse."""
+    tensor = tensor.detach()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.coalesce().values() if tensor.is_sparse else tensor.to_dense()
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    return tensor
+
+
+def norm_and_nonfinite(tensor: Tensor) -> tuple[float, int]:
+    """Euclidean norm and number of non-finite entries of a real, dense tensor.
+
+    Returns:
+        The norm is NaN or inf if an entry is; the count is exact.
+    """
+    if not tensor.is_floating_point():
+        tensor = tensor.double()
+    narrow = tensor.dtype in (torch.float16, torch.bfloat16)
+    norm = float(torch.linalg.vector_norm(tensor, dtype=torch.float32 if narrow else None))
+    if _SAFE_LOW < norm < _SAFE_HIGH:
+        return norm, 0
+    bad = tensor.numel() - int(torch.isfinite(tensor).sum())
+    return (scaled_norm(tensor) if not bad else _nonfinite_norm(tensor)), bad
+
+
+def scaled_norm(tensor: Tensor) -> float:
+    """`m * norm(x / m)` in float64 with m the largest absolute entry, a chunk at a time."""
+    flat = tensor.reshape(-1)
+    if flat.numel() == 0:
+        return 0.0
+    largest = float(flat.abs().max())
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    total = 0.0
+    for chunk in flat.split(_PENDING):
+        total += float((chunk.double() / largest).square().sum())
+    return largest * math.sqrt(total)
+
+
+def combined(norms: Sequence[float]) -> float:
+    """Root of the sum of squares of norms, without underflow."""
+    return math.hypot(*norms) if norms else 0.0
+
+
+def _nonfinite_norm(tensor: Tensor) -> float:
+    return math.nan if bool(torch.isnan(tensor).any()) else math.inf
+
+
+def _norm_rows(stack: Tensor) -> list[tuple[float, int]]:
+    wide = stack.double() if stack.device.type != "mps" else stack.float()
+    norms = torch.linalg.vector_norm(wide, dim=1).tolist()
+    out: list[tuple[float, int]] = []
+    for row, norm in enumerate(norms):
+        # In float64 squares are safe for every float32, float16 and bfloat16 entry.
+        if 1e-150 < norm < 1e150 or stack.shape[1] == 0:
+            out.append((norm, 0))
+            continue
+        bad = stack.shape[1] - int(torch.isfinite(wide[row]).sum())
+        out.append((scaled_norm(wide[row]) if not bad else _nonfinite_norm(wide[row]), bad))
+    return out
+
+
+def _wide(dtype: torch.dtype, wide: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else wide

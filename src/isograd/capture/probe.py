@@ -1,0 +1,215 @@
+"""One forward and one backward of `step(model)`, measured."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isograd.capture.backward import Gradients
+from isograd.capture.fused import FusedLayers
+from isograd.capture.graph import backward_graph
+from isograd.capture.guard import untouched
+from isograd.capture.places import unwrapped
+from isograd.capture.report import assemble
+from isograd.capture.tagger import Tagger, named_parameters
+from isograd.errors import ModelError, StepError
+from isograd.records.snapshot import Snapshot
+
+Step = Callable[[nn.Module], Tensor]
+
+
+def probe(model: nn.Module, step: Step) -> Snapshot:
+    """Measure one forward and one backward; leave everything of the caller's as it was.
+
+    Args:
+        model: Any module; also one wrapped by `torch.compile`, which is run eagerly here.
+        step: `step(model)` runs the model on one batch and returns a scalar loss.
+
+    Returns:
+        The measurement.
+
+    Raises:
+        ModelError: If the model has no parameters, or all are frozen.
+        StepError: If the step raises, changes the model, or does not return a scalar loss
+            with a graph.
+    """
+    parameters = dict(named_parameters(model))
+    _require_trainable(model, parameters)
+    guard = untouched(model)
+    with guard:
+        snapshot = _measure(model, step, guard, parameters)
+    guard.raise_if_changed()
+    return snapshot
+
+
+def _measure(model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any]) -> Snapshot:
+    tagger = Tagger(model, guard.watch, call_step.__code__)
+    fused = FusedLayers(model)
+    stance = torch.compiler.set_stance("force_eager")
+    with stance, fused.watched(), tagger.custom_functions(), tagger, _StepWarnings() as said:
+        loss = call_step(step, model)
+    check_loss(loss, tagger)
+    value = float(loss.detach().real if loss.is_complex() else loss.detach())
+    root = loss.grad_fn
+    tagger.claim_rest(root)
+    guard.protect(tagger.leaves.values())
+    graph = backward_graph(root, tagger.owner, tagger.follows)
+    seen = Gradients(graph)
+    muted = _muted_hooks(parameters)
+    try:
+        with stance, seen.hooked(graph, parameters), fused.hooked():
+            _backward(loss, tagger)
+    finally:
+        for parameter, hooks in muted:
+            parameter._post_accumulate_grad_hooks = hooks
+    del loss, root
+    seen.ledger.finish()
+    tagger.meter.finish()
+    time_gains, failed = fused.gains()
+    return assemble(value, tagger, graph, seen, parameters, time_gains, failed, said.texts)
+
+
+def call_step(step: Step, model: nn.Module) -> Any:
+    """Run the user's step; its errors come back with the line that raised."""
+    try:
+        return step(model)
+    except Exception as error:
+        raise StepError(
+            f"step(model) raised {type(error).__name__}: {error}",
+            facts=_user_lines(error),
+            causes=("fix the line above; the step must run on its own as `step(model)`",),
+        ) from error
+
+
+def check_loss(loss: Any, tagger: Tagger | None = None) -> None:
+    """Accept only a scalar tensor with a graph.
+
+    Raises:
+        StepError: With what came back instead.
+    """
+    if not isinstance(loss, Tensor):
+        raise StepError(
+            f"step(model) returned {_describe(loss)}, not a scalar loss tensor.",
+            causes=(
+                "the step ends without `return loss`",
+                "it returns `loss.item()`, outputs or a tuple; return the loss tensor alone",
+            ),
+        )
+    if loss.numel() != 1:
+        raise StepError(
+            f"step(model) returned a tensor of shape {tuple(loss.shape)}, not a scalar loss.",
+            causes=(
+                'reduce it: `loss.mean()`, or leave out `reduction="none"`',
+                "it returns the model's output; compute the loss inside the step",
+            ),
+        )
+    if not loss.requires_grad or loss.grad_fn is None:
+        raise StepError(
+            "the loss has no graph, so nothing can be traced back from it.",
+            facts=_cut_facts(tagger),
+            causes=(
+                "the step runs the model under torch.no_grad() or inference_mode()",
+                "it returns `loss.detach()`, `loss.data` or a new `torch.tensor(loss)`",
+                "the loss is computed from labels or argmax and not from the model's output",
+            ),
+        )
+
+
+def _cut_facts(tagger: Tagger | None) -> tuple[str, ...]:
+    cuts = tagger.cuts if tagger else []
+    return tuple(f"{cut.place.source}: `{cut.name}` ends the graph" for cut in cuts[-3:])
+
+
+def _require_trainable(model: Any, parameters: dict[str, Any]) -> None:
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"the model is {_describe(model)}, not a torch.nn.Module.",
+            causes=("pass the module itself: `isograd.check(model, step)`",),
+        )
+    if not parameters:
+        raise ModelError(
+            f"{type(unwrapped(model)).__name__} has no parameters, so there is nothing to learn.",
+            causes=(
+                "layers are kept in a plain list or dict; use nn.ModuleList or nn.ModuleDict",
+                "tensors are not wrapped in nn.Parameter",
+            ),
+        )
+    if not any(p.requires_grad for p in parameters.values()):
+        raise ModelError(
+            f"all {len(parameters)} parameters are frozen (requires_grad is False).",
+            causes=(
+                "the whole model was frozen where only the backbone was meant",
+                "the model was loaded for inference; call `model.requires_grad_(True)`",
+            ),
+        )
+
+
+def _backward(loss: Tensor, tagger: Tagger) -> None:
+    try:
+        loss.backward()
+    except RuntimeError as error:
+        causes = ["see the message of torch above"]
+        if "second time" in str(error):
+            line = tagger.backward_source or "inside the step"
+            causes = [
+                f"the step calls backward() itself ({line}); return the loss without it",
+                "a tensor with a graph is kept from one step to the next; detach it",
+            ]
+        raise StepError(
+            f"backward from the loss raised {type(error).__name__}: {str(error).splitlines()[0]}",
+            facts=_user_lines(error),
+            causes=tuple(causes),
+        ) from error
+
+
+def _muted_hooks(parameters: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """Silence hooks that would train in the backward pass (an optimizer in backward)."""
+    muted = []
+    for parameter in parameters.values():
+        hooks = parameter._post_accumulate_grad_hooks
+        if hooks:
+            muted.append((parameter, hooks))
+            parameter._post_accumulate_grad_hooks = None
+    return muted
+
+
+def _describe(value: Any) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, tuple | list):
+        inner = ", ".join(type(item).__name__ for item in value)
+        return f"a {type(value).__name__} of {len(value)} ({inner})"
+    return f"a {type(value).__name__}"
+
+
+def _user_lines(error: BaseException) -> tuple[str, ...]:
+    """The last lines of the traceback that are not torch's or ours."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "torch" not in frame.filename.split("site-packages")[-1] and "isograd" not in frame.filename
+    ]
+    return tuple(f"{f.filename}:{f.lineno}: {f.line}" for f in frames[-3:])
+
+
+class _StepWarnings(warnings.catch_warnings):
+    """Warnings of the step: shown as usual afterwards, and kept as text."""
+
+    def __init__(self) -> None:
+        super().__init__(record=True)
+        self.texts: list[str] = []
+
+    def __enter__(self) -> _StepWarnings:
+        self._log = super().__enter__()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        super().__exit__(*exc)
+        for item in self._log or ():
+            self.texts.append(str(item.message))
+            warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)

@@ -1,0 +1,252 @@
+"""From what the hooks saw to a Snapshot."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isograd.capture import kinds
+from isograd.capture.backward import OPAQUE, Gradients, gradient_numbers
+from isograd.capture.draft import Draft, Node
+from isograd.capture.graph import BackwardGraph
+from isograd.capture.meter import tensor_stats, unit_stats
+from isograd.capture.missing import missing_reasons
+from isograd.capture.norms import combined, dense, norm_and_nonfinite
+from isograd.capture.tagger import Tagger
+from isograd.records.op import Edge, Op, Term
+from isograd.records.parameter import LayerSpeed, Missing, ParameterStats, TimeGains
+from isograd.records.snapshot import Snapshot
+
+_COMPILED = ("CompiledFunctionBackward",)
+
+
+def assemble(
+    loss: float,
+    tagger: Tagger,
+    graph: BackwardGraph,
+    seen: Gradients,
+    parameters: dict[str, Tensor],
+    time_gains: list[TimeGains],
+    failed: list[str],
+    warned: list[str],
+) -> Snapshot:
+    """Put the measurement together; all slots are filled.
+
+    Args:
+        loss: Value of the loss.
+        tagger: Ops of the forward pass.
+        graph: Borders of the backward pass.
+        seen: Gradients at them.
+        parameters: By name, with `.grad` of this backward pass.
+        time_gains: Gradient through time of fused layers.
+        failed: What could not be unrolled.
+        warned: Warnings of the step.
+    """
+    names = tagger.parameter_names
+    edges = _edges(tagger, graph, seen, names, parameters)
+    reached = {
+        id(b.node.variable) for b in graph.borders if b.draft is None
+    } | {id(parameters[name]) for name in seen.inner}
+    missing = missing_reasons(tagger, reached, parameters)
+    if any("None of the inputs have requires_grad" in text for text in warned):
+        missing = {name: _checkpointed(reason) for name, reason in missing.items()}
+    fans = {d.parameter: d.fan_in for d in tagger.drafts if d.layer and d.parameter}
+    stats = {
+        name: _parameter_stats(parameter, missing.get(name), fans.get(name))
+        for name, parameter in parameters.items()
+    }
+    ops = _ops(tagger, graph, seen, edges)
+    layers = _layers(seen)
+    samples = Counter(layer.samples for layer in layers).most_common(1)
+    dtypes = Counter(str(p.dtype).removeprefix("torch.") for p in parameters.values())
+    return Snapshot(
+        loss=loss,
+        ops=ops,
+        edges=edges,
+        parameters=stats,
+        layers=layers,
+        recurrent=tuple(time_gains),
+        not_observed=(*_opaque(graph), *failed, *_own_backward(tagger)),
+        dtype=dtypes.most_common(1)[0][0],
+        samples=samples[0][0] if samples else None,
+    )
+
+
+def _edges(
+    tagger: Tagger,
+    graph: BackwardGraph,
+    seen: Gradients,
+    names: dict[int, str],
+    parameters: dict[str, Tensor],
+) -> tuple[Edge, ...]:
+    edges: list[Edge] = []
+    for index, border in enumerate(graph.borders):
+        name = names.get(id(border.node.variable)) if border.draft is None else None
+        norm = combined([slot.value[0] for slot in seen.borders[index]])
+        by_op: dict[int, list[float]] = {}
+        for node, slot in seen.terms.get(index, ()):
+            by_op.setdefault(tagger.owner[node].index, []).append(slot.value[0])
+        terms = [Term(op, value) for op, values in by_op.items() for value in values]
+        cross = _cross(norm, [term.norm for term in terms]) if len(terms) > 1 else 0.0
+        edges.append(
+            Edge(
+                index,
+                border.draft.index if border.draft else None,
+                name,
+                norm,
+                border.dominator,
+                tuple(terms) if len(terms) > 1 else (),
+                cross,
+            )
+        )
+    present = {edge.parameter for edge in edges}
+    for name, inside in seen.inner.items():
+        gradient = parameters[name].grad
+        if name not in present and gradient is not None:
+            norm = norm_and_nonfinite(dense(gradient))[0]
+            common = _common(edges, sorted(inside))
+            edges.append(Edge(len(edges), None, name, norm, common))
+    return tuple(edges)
+
+
+def _common(edges: list[Edge], indices: list[int]) -> int | None:
+    """Nearest edge that dominates all of some edges (each dominates itself)."""
+    paths = []
+    for index in indices:
+        path = [index]
+        while (above := edges[path[-1]].dominator) is not None:
+            path.append(above)
+        paths.append(path[::-1])
+    shared = None
+    for level in zip(*paths, strict=False):
+        if len(set(level)) > 1:
+            break
+        shared = level[0]
+    return shared
+
+
+def _cross(norm: float, terms: list[float]) -> float:
+    """`norm**2 - sum(terms**2)`; 0.0 where squares leave the range of a float."""
+    squares = sum(term * term for term in terms)
+    return norm * norm - squares if math.isfinite(squares + norm * norm) else 0.0
+
+
+def _ops(
+    tagger: Tagger, graph: BackwardGraph, seen: Gradients, edges: tuple[Edge, ...]
+) -> tuple[Op, ...]:
+    arriving: dict[int, list[float]] = {}
+    bad: Counter[int] = Counter()
+    for edge, slots in zip(edges, seen.borders, strict=False):
+        if edge.op is not None:
+            arriving.setdefault(edge.op, []).append(edge.norm)
+            bad[edge.op] += sum(slot.value[1] for slot in slots)
+    on_path = {tagger.owner[node].index for node in graph.nodes if node in tagger.owner}
+    loss_ops = _loss_ops(tagger, graph)
+    ops = []
+    for draft in tagger.drafts:
+        norm = combined(arriving.get(draft.index, []))
+        attention = draft.attention
+        if attention is not None and norm:
+            gains = {
+                f"gain_{short}": slot.value[0] / norm
+                for short, slot in seen.attention.get(draft, {}).items()
+            }
+            attention = replace(attention, **gains)
+        ops.append(
+            Op(
+                index=draft.index,
+                name=draft.name,
+                module=draft.place.module,
+                source=draft.place.source,
+                kind="loss" if draft.index in loss_ops else draft.kind,
+                module_type=draft.place.module_type,
+                grad_norm=norm,
+                grad_nonfinite=bad[draft.index],
+                on_path=draft.index in on_path,
+                inputs=tensor_stats(draft.input_moments),
+                output=tensor_stats(draft.moments),
+                units=unit_stats(draft.units),
+                attention=attention,
+            )
+        )
+    return tuple(ops)
+
+
+def _loss_ops(tagger: Tagger, graph: BackwardGraph) -> set[int]:
+    """Arithmetic between the model's output and the scalar, outside of any named module."""
+    found: set[int] = set()
+    stack: list[Draft] = [tagger.owner[graph.nodes[0]]]
+    while stack:
+        draft = stack.pop()
+        plain = not draft.place.module and draft.name in kinds.LOSS_ARITHMETIC
+        if draft.index in found or not (draft.kind == "loss" or (plain and not draft.parameter)):
+            continue
+        found.add(draft.index)
+        stack.extend(draft.sources)
+    return found
+
+
+def _parameter_stats(
+    parameter: Tensor, missing: Missing | None, fan_in: int | None
+) -> ParameterStats:
+    gradient = parameter.grad
+    weight = norm_and_nonfinite(dense(parameter))[0]
+    shape = tuple(parameter.shape)
+    if gradient is None:
+        return ParameterStats(
+            shape, 0.0, 0.0, 0.0, 1.0, 0, weight, missing, parameter.requires_grad, fan_in
+        )
+    norm, absmax, zeros, bad = gradient_numbers(gradient)
+    rms = norm / math.sqrt(max(1, parameter.numel()))
+    return ParameterStats(
+        shape, norm, rms, absmax, zeros, bad, weight, missing, parameter.requires_grad, fan_in
+    )
+
+
+def _layers(seen: Gradients) -> tuple[LayerSpeed, ...]:
+    layers = []
+    for name, sums in seen.layers.items():
+        speeds = sums.speeds()
+        if speeds is None:
+            continue
+        units, samples, mean, rms = speeds
+        path = name.removesuffix(".weight") if name.endswith(".weight") else name
+        draft = sums.draft
+        layers.append(
+            LayerSpeed(path, draft.index, units, samples, mean, rms, draft.place.source)
+        )
+    return tuple(sorted(layers, key=lambda layer: layer.op_index))
+
+
+def _checkpointed(reason: Missing) -> Missing:
+    if reason.reason == "frozen":
+        return reason
+    return Missing(
+        "reentrant checkpoint",
+        "a reentrant checkpoint whose inputs need no gradient returns none; "
+        "pass use_reentrant=False",
+        reason.source,
+    )
+
+
+def _opaque(graph: BackwardGraph) -> list[str]:
+    out = []
+    for border in graph.borders:
+        kind = type(border.node).__name__
+        where = f" in `{border.draft.place.module}`" if border.draft else ""
+        if kind in OPAQUE:
+            out.append(f"inside a reentrant checkpoint{where}: one op with one gain")
+        elif kind in _COMPILED:
+            out.append(f"inside a compiled region{where}: one op with one gain")
+    return out
+
+
+def _own_backward(tagger: Tagger) -> list[str]:
+    if tagger.backward_source is None:
+        return []
+    return [f"the step calls backward() itself at {tagger.backward_source}; its gradients add in"]

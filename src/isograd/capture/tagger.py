@@ -1,0 +1,270 @@
+"""The forward pass under a light mode: which Python-level call made which graph node."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from types import CodeType, FunctionType
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from isograd.capture import kinds
+from isograd.capture.classify import refine
+from isograd.capture.draft import Cut, Draft, Node
+from isograd.capture.guard import WriteWatch
+from isograd.capture.meter import Meter
+from isograd.capture.places import Places
+
+# Python functions of torch that are several ops to a reader: they are run with the mode on.
+_EXPANDED = (F.multi_head_attention_forward,)
+# Getters and queries that never make a node; looking at their result would only cost time.
+_QUERIES = frozenset(
+    "size dim stride numel nelement is_contiguous is_floating_point is_complex element_size "
+    "is_pinned get_device __len__ __hash__ __format__ __repr__ __bool__ __int__ __float__ "
+    "__index__ is_same_size storage_offset is_nonzero is_signed is_inference equal allclose "
+    "retain_grad register_hook requires_grad_ is_tensor is_conj is_neg".split()
+)
+_NODE_GETTERS = frozenset("T mT H mH real imag data grad".split())
+
+
+class Tagger(TorchFunctionMode):
+    """Notes for every graph node the call that made it.
+
+    Args:
+        model: Its parameters and modules give the names.
+        watch: Told of every call that might write to a parameter, before it runs.
+        stop: Code that calls the user's step; the search for a place ends there.
+    """
+
+    def __init__(self, model: nn.Module, watch: WriteWatch, stop: CodeType) -> None:
+        super().__init__()
+        self.drafts: list[Draft] = []
+        self.cuts: list[Cut] = []
+        self.owner: dict[Node, Draft] = {}
+        self.follows: dict[Node, tuple[tuple[Node, int], ...]] = {}
+        self.leaves: dict[Node, Tensor] = {}
+        self.backward_source: str | None = None
+        self.parameter_names = {id(p): name for name, p in named_parameters(model)}
+        self.meter = Meter()
+        self._watch = watch
+        self._stop = stop
+        self._places = Places(model)
+        self._parametric: dict[Node, str] = {}
+        self._plans: dict[Any, str | Callable[..., Any] | None] = {}
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one call and note what it made."""
+        kwargs = kwargs or {}
+        try:
+            plan = self._plans[func]
+        except KeyError:
+            plan = self._plans[func] = _plan(func)
+        if plan is None:
+            return func(*args, **kwargs)
+        self._watch.before_call(func, args, kwargs)
+        if not isinstance(plan, str):
+            with self:
+                return plan(*args, **kwargs)
+        inputs = _tensors(args, kwargs)
+        for tensor in inputs:
+            node = tensor.grad_fn
+            if node is not None and node not in self.owner:
+                self._claim_foreign(node)
+        if plan == "backward":
+            self.backward_source = self._places.here(sys._getframe(1), self._stop).source
+        before = self._inputs_of(inputs)
+        out = func(*args, **kwargs)
+        self._note(plan, inputs, before, args, kwargs, out)
+        return out
+
+    @contextmanager
+    def custom_functions(self) -> Any:
+        """Also see `torch.autograd.Function.apply`, which no function mode sees."""
+        original = torch.autograd.Function.__dict__["apply"]
+        tagger = self
+
+        @classmethod
+        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+            inputs = _tensors(args, kwargs)
+            for tensor in inputs:
+                if tensor.grad_fn is not None and tensor.grad_fn not in tagger.owner:
+                    tagger._claim_foreign(tensor.grad_fn)
+            before = tagger._inputs_of(inputs)
+            out = original.__get__(None, cls)(*args, **kwargs)
+            tagger._note(cls.__name__, inputs, before, args, kwargs, out)
+            return out
+
+        torch.autograd.Function.apply = apply  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            torch.autograd.Function.apply = original
+
+    def claim_rest(self, root: Node) -> None:
+        """Give every node below `root` that no call claimed an op of its own."""
+        if root not in self.owner:
+            self._claim_foreign(root)
+
+    def _inputs_of(self, inputs: list[Tensor]) -> list[tuple[Node | None, str | None]]:
+        """Graph node and parameter name of each input, before an in-place call changes them."""
+        names = self.parameter_names
+        parametric = self._parametric
+        out: list[tuple[Node | None, str | None]] = []
+        for tensor in inputs:
+            node = tensor.grad_fn
+            out.append((node, names.get(id(tensor)) if node is None else parametric.get(node)))
+        return out
+
+    def _note(
+        self,
+        name: str,
+        inputs: list[Tensor],
+        before: list[tuple[Node | None, str | None]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        out: Any,
+    ) -> None:
+        outputs = [out] if isinstance(out, Tensor) else _tensors((out,), {})
+        if out is None and inputs:
+            outputs = inputs[:1]
+        fresh = [
+            (t, node) for t in outputs if (node := t.grad_fn) is not None and node not in self.owner
+        ]
+        if not fresh:
+            if outputs and not any(t.requires_grad for t in outputs):
+                self._note_cut(name, inputs, before)
+            return
+        draft = self._new(name, before)
+        for _, node in fresh:
+            self._claim(node, draft)
+        refine(draft, inputs, before, fresh[0][0], args, kwargs)
+        if inputs and all(p is not None for _, p in before) and name not in kinds.LAYERS:
+            for _, node in fresh:
+                self._parametric[node] = next(p for _, p in before if p is not None)
+        self.meter.output(draft, inputs, fresh[0][0], args, kwargs)
+
+    def _new(self, name: str, before: list[tuple[Node | None, str | None]]) -> Draft:
+        place = self._places.here(sys._getframe(3), self._stop)
+        sources = tuple(dict.fromkeys(self.owner[node] for node, _ in before if node in self.owner))
+        draft = Draft(
+            len(self.drafts), name, place, kinds.kind_of(name, place.module_type), sources
+        )
+        draft.parameter = next((p for _, p in reversed(before) if p is not None), None)
+        self.drafts.append(draft)
+        return draft
+
+    def _claim(self, root: Node, draft: Draft) -> None:
+        stack = [root]
+        while stack:
+            node = stack.pop()
+            if node in self.owner:
+                continue
+            self.owner[node] = draft
+            self._expand(node, stack)
+
+    def _claim_foreign(self, root: Node) -> None:
+        """Claim nodes that no call made in sight: each becomes an op named after the node."""
+        order: list[Node] = []
+        seen: set[Node] = set()
+        stack = [root]
+        while stack:
+            node = stack.pop()
+            if node in self.owner or node in seen:
+                continue
+            seen.add(node)
+            order.append(node)
+            self._expand(node, stack)
+        place = self._places.here(sys._getframe(2), self._stop)
+        for node in reversed(order):
+            name = type(node).__name__.removesuffix("Backward") or "function"
+            draft = Draft(len(self.drafts), name, place, kinds.kind_of(name, place.module_type))
+            self.drafts.append(draft)
+            self.owner[node] = draft
+
+    def _expand(self, node: Node, stack: list[Node]) -> None:
+        kept = []
+        for index, (following, number) in enumerate(node.next_functions):
+            if following is None:
+                continue
+            kept.append((following, index))
+            if hasattr(following, "variable") and not following.next_functions:
+                self.leaves[following] = following.variable
+            else:
+                stack.append(following)
+        self.follows[node] = tuple(kept)
+
+    def _note_cut(
+        self, name: str, inputs: list[Tensor], before: list[tuple[Node | None, str | None]]
+    ) -> None:
+        nodes = tuple(node for node, _ in before if node is not None)
+        named = tuple(
+            p
+            for (node, p), t in zip(before, inputs, strict=True)
+            if p is not None and node is None and t.requires_grad
+        )
+        if nodes or named:
+            place = self._places.here(sys._getframe(3), self._stop)
+            self.cuts.append(Cut(name, place, nodes, named, torch.is_grad_enabled()))
+
+
+def named_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Names and parameters; `torch.compile`'s prefix is left out, as users write names."""
+    return [
+        (name.removeprefix("_orig_mod.").replace("._orig_mod.", "."), parameter)
+        for name, parameter in model.named_parameters()
+    ]
+
+
+def _plan(func: Callable[..., Any]) -> str | Callable[..., Any] | None:
+    """Name to note a call under, a function that expands it, or None to let it pass."""
+    name = getattr(func, "__name__", "")
+    if name == "__get__":
+        name = getattr(getattr(func, "__self__", None), "__name__", "")
+        return name if name in _NODE_GETTERS else None
+    if name == "__set__":
+        return "set_" + getattr(getattr(func, "__self__", None), "__name__", "")
+    if name in _QUERIES:
+        return None
+    if func in _EXPANDED and isinstance(func, FunctionType):
+        return _without_dispatch(func)
+    if name == "backward":
+        return "backward"
+    return name or type(func).__name__
+
+
+def _without_dispatch(function: FunctionType) -> FunctionType:
+    """A copy of a torch function that skips its own override check, not those of its calls."""
+    names = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+    scope = {**function.__globals__, **dict.fromkeys(names, lambda *_: False)}
+    copy = FunctionType(
+        function.__code__, scope, function.__name__, function.__defaults__, function.__closure__
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    out: list[Tensor] = []
+    for value in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(value, Tensor):
+            out.append(value)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                if isinstance(item, Tensor):
+                    out.append(item)
+                elif isinstance(item, list | tuple):
+                    out.extend(inner for inner in item if isinstance(inner, Tensor))
+        elif isinstance(value, dict):
+            out.extend(item for item in value.values() if isinstance(item, Tensor))
+    return out

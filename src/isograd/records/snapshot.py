@@ -1,0 +1,173 @@
+"""Everything measured in one forward and backward."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from isograd.records import codec
+from isograd.records.chain import Chain, Link, Segment, SegmentTerm, decades
+from isograd.records.op import Edge, Op
+from isograd.records.parameter import LayerSpeed, ParameterStats, TimeGains
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One forward and one backward of `step(model)`, in numbers.
+
+    Attributes:
+        loss: Value of the loss.
+        ops: Ops in the order of execution.
+        edges: Tensors between ops and the parameters, each with its gradient.
+        parameters: Per parameter, by the name `model.named_parameters()` gives it.
+        layers: Learning speed of each layer with weights, in the order of execution.
+        recurrent: Gradient through time of recurrent layers.
+        not_observed: What could not be measured, one sentence each.
+        dtype: Dtype of most parameters, such as `float32`.
+        samples: Size of the batch, if the layers agree on one.
+    """
+
+    loss: float
+    ops: tuple[Op, ...]
+    edges: tuple[Edge, ...]
+    parameters: dict[str, ParameterStats]
+    layers: tuple[LayerSpeed, ...] = ()
+    recurrent: tuple[TimeGains, ...] = ()
+    not_observed: tuple[str, ...] = ()
+    dtype: str = "float32"
+    samples: int | None = None
+
+    def chain(self, parameter: str) -> Chain:
+        """Exact factors from the loss to a parameter.
+
+        Args:
+            parameter: A name in `parameters`.
+
+        Returns:
+            The chain; with no links if the parameter got no gradient.
+
+        Raises:
+            KeyError: If there is no such parameter; the message lists near names.
+        """
+        if parameter not in self.parameters:
+            raise KeyError(_unknown(parameter, self.parameters))
+        stats = self.parameters[parameter]
+        leaf = next((edge for edge in self.edges if edge.parameter == parameter), None)
+        if leaf is None:
+            return Chain(parameter, (), stats.grad_norm, 0.0)
+        path = [leaf]
+        while path[-1].dominator is not None:
+            path.append(self.edges[path[-1].dominator])
+        path.reverse()
+        links = tuple(self._link(a, b) for a, b in zip(path, path[1:], strict=False))
+        start = path[0].norm
+        return Chain(
+            parameter, links, _ratio(stats.grad_norm, start), _closure(links, stats.grad_norm, start)
+        )
+
+    def slowest(self) -> str | None:
+        """Name of the parameter to look at first: the first layer's.
+
+        Returns:
+            A parameter of the earliest layer that gets a gradient, its bias before its weight
+            as a bias has no activation in its last factor; in a model without layers the
+            parameter at the end of the longest chain; None if no parameter has a gradient.
+        """
+        leaves = {e.parameter: e for e in self.edges if e.parameter is not None}
+        for layer in self.layers:
+            names = (f"{layer.module}.bias", f"{layer.module}.weight", layer.module)
+            name = next((name for name in names if name in leaves), None)
+            if name is not None and layer.per_sample_rms != 0:
+                return name
+        depth: list[int] = []
+        for edge in self.edges:
+            depth.append(0 if edge.dominator is None else depth[edge.dominator] + 1)
+        best = max(leaves.values(), key=lambda e: (depth[e.index], -e.index), default=None)
+        return None if best is None else best.parameter
+
+    def decades(
+        self, by: Literal["kind", "module"] = "kind", parameter: str | None = None
+    ) -> dict[str, float]:
+        """Decades gained (+) or lost (-) along a chain, summed by cause or by place.
+
+        Args:
+            by: `kind` (weight, activation, ...) or `module` (path of the module).
+            parameter: Whose chain; by default `slowest()`.
+
+        Returns:
+            Decades per kind or module, largest loss first. The sum is the chain's total.
+
+        Raises:
+            ValueError: If `by` is neither `kind` nor `module`.
+        """
+        if by not in ("kind", "module"):
+            raise ValueError(f'`by` must be "kind" or "module", got {by!r}.')
+        name = parameter or self.slowest()
+        if name is None:
+            return {}
+        total: dict[str, float] = {}
+        for link in self.chain(name).links:
+            key = link.kind if by == "kind" else link.module
+            total[key] = total.get(key, 0.0) + link.decades
+        return dict(sorted(total.items(), key=lambda item: item[1]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; non-finite numbers become the strings "nan", "inf", "-inf"."""
+        return codec.encode(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Snapshot:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: If the data has another schema version.
+        """
+        return codec.decode(cls, data)
+
+    def _link(self, here: Edge, following: Edge) -> Link:
+        op = self.ops[here.op] if here.op is not None else self.ops[0]
+        gain = _ratio(following.norm, here.norm)
+        segment = self._segment(here, following) if following.terms else None
+        kind = op.kind
+        if segment is not None and kind not in ("recurrence", "attention"):
+            if any(term.skip for term in segment.terms):
+                kind = "residual"
+            elif following.parameter is not None and _repeated(segment):
+                kind = "recurrence"
+        return Link(
+            op.name, op.module, op.source, kind, here.norm, gain, decades(gain), op.index, segment
+        )
+
+    def _segment(self, here: Edge, following: Edge) -> Segment:
+        terms = []
+        for term in following.terms:
+            op = self.ops[term.op]
+            terms.append(
+                SegmentTerm(op.name, op.module, op.source, term.norm, skip=term.op == here.op)
+            )
+        first = following.op if following.op is not None else -1
+        inside = max(0, (here.op or 0) - first) if following.op is not None else len(terms)
+        return Segment(inside, tuple(terms), following.cross)
+
+
+def _repeated(segment: Segment) -> bool:
+    """One weight used by the same call again and again: a loop over time."""
+    return len({(term.op, term.module) for term in segment.terms}) == 1
+
+
+def _ratio(top: float, bottom: float) -> float:
+    return top / bottom if bottom else (0.0 if top == 0 else math.inf)
+
+
+def _closure(links: tuple[Link, ...], norm: float, start: float) -> float:
+    if norm == 0 or not math.isfinite(norm) or any(link.gain == 0 for link in links):
+        return 0.0
+    return abs(sum(math.log(link.gain) for link in links) - math.log(norm / start))
+
+
+def _unknown(name: str, known: dict[str, ParameterStats]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(known)[:3]
+    return f"no parameter {name!r}; near names: {', '.join(near) or 'none'}"

@@ -1,0 +1,1 @@
+def fragment(d): return ""

@@ -1,0 +1,165 @@
+"""What rules look at: a measurement, and views of it that several rules share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+from isograd.records import Chain, History, LayerSpeed, Link, Op, Snapshot
+from isograd.records.chain import decades
+from isograd.records.finding import Cause
+
+# The kind of factor that lost or gained the most names the cause.
+CAUSES: dict[str, Cause] = {
+    "activation": "activation-derivative",
+    "weight": "weight-scale",
+    "normalization": "normalization",
+    "attention": "attention-scale",
+    "residual": "residual-scale",
+    "recurrence": "recurrence",
+    "loss": "loss-head",
+}
+CAUSE_WORDS = {
+    "activation-derivative": "activation derivative",
+    "weight-scale": "weights",
+    "normalization": "normalisation",
+    "attention-scale": "attention",
+    "residual-scale": "residual branches",
+    "recurrence": "time steps",
+    "loss-head": "loss",
+    "dead-units": "dead units",
+    "none": "no single factor",
+}
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The stretch of the chain between the first and the last layer.
+
+    Attributes:
+        first: The first layer.
+        last: The last layer that the chain crosses.
+        links: Factors between the gradients arriving at the two.
+        decades: Log10 of the product.
+        layers: Number of layers from first to last, both counted.
+        noise: Standard deviation of `decades` that finite width alone causes.
+    """
+
+    first: LayerSpeed
+    last: LayerSpeed
+    links: tuple[Link, ...]
+    decades: float
+    layers: int
+    noise: float
+
+    def by_kind(self) -> dict[str, float]:
+        """Decades per kind, largest loss first."""
+        total: dict[str, float] = {}
+        for link in self.links:
+            total[link.kind] = total.get(link.kind, 0.0) + link.decades
+        return dict(sorted(total.items(), key=lambda item: item[1]))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A measurement with views.
+
+    Attributes:
+        snapshot: The measurement.
+        history: A short training, or None.
+    """
+
+    snapshot: Snapshot
+    history: History | None = None
+
+    def has(self, name: str) -> bool:
+        """True if the data a rule names is there."""
+        if name == "layers":
+            return len(self.snapshot.layers) > 1
+        if name == "history":
+            return self.history is not None
+        if name == "gradient":
+            return any(p.missing is None for p in self.snapshot.parameters.values())
+        return True
+
+    @cached_property
+    def chain(self) -> Chain | None:
+        """Chain of the parameter to look at first."""
+        name = self.snapshot.slowest()
+        return None if name is None else self.snapshot.chain(name)
+
+    @cached_property
+    def layer_ops(self) -> dict[int, LayerSpeed]:
+        """Layers by the index of their op."""
+        return {layer.op_index: layer for layer in self.snapshot.layers}
+
+    @cached_property
+    def hidden(self) -> Hidden | None:
+        """Factors between the last and the first layer on the chain; None if there is one."""
+        if self.chain is None:
+            return None
+        at = [i for i, link in enumerate(self.chain.links) if link.op_index in self.layer_ops]
+        if len(at) < 2:
+            return None
+        begin, end = at[0], at[-1]
+        links = self.chain.links
+        crossed = [self.layer_ops[links[i].op_index] for i in at]
+        start, stop = links[begin].norm, links[end].norm
+        if not (0 < start < math.inf and 0 < stop < math.inf):
+            return None
+        # ln gain^2 of a ReLU layer of width n has variance 5/n (Hanin and Nica, 2018).
+        variance = 5 * sum(1 / max(1, layer.units) for layer in crossed[:-1])
+        noise = math.sqrt(variance) / 2 / math.log(10)
+        return Hidden(
+            crossed[-1],
+            crossed[0],
+            links[begin:end],
+            decades(stop / start),
+            len(crossed),
+            noise,
+        )
+
+    @cached_property
+    def before_loss(self) -> set[int]:
+        """Ops after the last layer: the head's own activation and the loss."""
+        last = max(self.layer_ops, default=-1)
+        return {op.index for op in self.snapshot.ops if op.index > last}
+
+    def hidden_activations(self) -> list[Op]:
+        """Activation functions that some later layer reads."""
+        return [
+            op
+            for op in self.snapshot.ops
+            if op.kind == "activation"
+            and op.units is not None
+            and op.on_path
+            and op.index not in self.before_loss
+        ]
+
+
+def share_text(by_kind: dict[str, float], sign: int) -> str:
+    """Shares of the decades lost (`sign` -1) or gained (+1), such as "activation 93 %"."""
+    parts = {kind: value * sign for kind, value in by_kind.items() if value * sign > 0}
+    total = sum(parts.values())
+    if not total or not math.isfinite(total):
+        return ""
+    ranked = sorted(parts.items(), key=lambda item: -item[1])
+    words = [
+        f"{CAUSE_WORDS.get(CAUSES.get(kind, 'none'), kind) if kind in CAUSES else kind}"
+        f" {100 * value / total:.0f} %"
+        for kind, value in ranked
+        if value / total >= 0.01
+    ]
+    return ", ".join(words)
+
+
+def span(names: list[str]) -> str:
+    """Short text for a list of module paths.
+
+    >>> span(["a", "b"]), span(["a", "b", "c", "d"])
+    ('`a`, `b`', '`a` … `d` (4 in all)')
+    """
+    if len(names) <= 3:
+        return ", ".join(f"`{name}`" for name in names)
+    return f"`{names[0]}` … `{names[-1]}` ({len(names)} in all)"

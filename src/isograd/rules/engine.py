@@ -1,0 +1,90 @@
+"""Runs every rule and puts causes before symptoms.
+
+A rule is a module of this package whose name starts with a letter and three digits. It has
+`CODE`, `EXPLAINS` (codes of its symptoms), `REQUIRES` (what a case must hold), a docstring that
+is its documentation, and `check(case)` that yields findings. Codes are never reused:
+1xx gain, 2xx time axis, 3xx optimisation, 4xx loss head and data, 5xx graph, 6xx numbers and
+precision, 7xx instability.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Protocol
+
+from isograd.records import Diagnosis, Finding, History, Snapshot
+from isograd.rules.case import Case
+
+_RULE_FILE = re.compile(r"[a-z]\d{3}_\w+")
+_SEVERITIES = {"error": 0, "warning": 1, "info": 2}
+
+
+class Rule(Protocol):
+    """What a rule module offers."""
+
+    CODE: str
+    EXPLAINS: tuple[str, ...]
+    REQUIRES: tuple[str, ...]
+    __doc__: str | None
+
+    def check(self, case: Case) -> Iterator[Finding]:
+        """Findings of this rule."""
+        ...
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """All rules, by code."""
+    package = importlib.import_module("isograd.rules")
+    names = sorted(m.name for m in pkgutil.iter_modules(package.__path__))
+    found: list[Rule] = [
+        importlib.import_module(f"isograd.rules.{name}")  # type: ignore[misc]
+        for name in names
+        if _RULE_FILE.fullmatch(name)
+    ]
+    return tuple(found)
+
+
+def documentation(code: str) -> str:
+    """Documentation of a rule.
+
+    Raises:
+        KeyError: If there is no such code; the message lists them.
+    """
+    for rule in rules():
+        if rule.CODE == code.upper():
+            return (rule.__doc__ or "").strip()
+    raise KeyError(f"no rule {code!r}; rules: {', '.join(rule.CODE for rule in rules())}")
+
+
+def diagnose(snapshot: Snapshot, history: History | None = None, target: str = "") -> Diagnosis:
+    """Judge a measurement.
+
+    Args:
+        snapshot: The measurement.
+        history: A short training, if one was run.
+        target: What was measured, for the title.
+
+    Returns:
+        Findings with causes before symptoms, errors before warnings before explanations.
+    """
+    case = Case(snapshot, history)
+    found: list[Finding] = []
+    skipped: list[str] = []
+    symptoms: dict[str, set[str]] = {}
+    for rule in rules():
+        lacking = [name for name in rule.REQUIRES if not case.has(name)]
+        if lacking:
+            skipped.append(f"{rule.CODE}: needs {', '.join(lacking)}")
+            continue
+        findings = list(rule.check(case))
+        found += findings
+        if any(finding.alarm for finding in findings):
+            for code in rule.EXPLAINS:
+                symptoms.setdefault(code, set()).add(rule.CODE)
+    found.sort(key=lambda f: (f.severity == "info", f.code in symptoms, _SEVERITIES[f.severity]))
+    return Diagnosis(tuple(found), tuple(skipped), snapshot, history, target=target)

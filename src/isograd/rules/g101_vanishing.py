@@ -1,0 +1,126 @@
+"""G101: the gradient vanishes on the way to the first layer.
+
+What it checks:
+    The gradient arriving at the first layer against the one arriving at the last, along the
+    chain of ops that every path crosses. The loss and the last layer's own scale are left out.
+
+Why it matters:
+    Layers learn at the speed of the gradient they get. At two decades the first layer learns a
+    hundred times slower than the last.
+
+When it is wrong:
+    An optimizer that rescales each parameter (Adam) hides moderate differences in norm. Then
+    the gradient is still small against its own rounding error and noise.
+
+What to do:
+    Change the factor that costs most. Activation derivative: an activation whose derivative is
+    1 for half of its inputs (ReLU with He initialisation), or normalisation in front of it.
+    Weights: initialise at the scale this activation needs.
+
+References:
+    Hochreiter (1991); Glorot and Bengio (2010); He et al. (2015); Hanin and Nica (2018) for the
+    width of the band in which a random net of finite width lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isograd.records import Evidence, Finding
+from isograd.rules.case import CAUSE_WORDS, CAUSES, Case, Hidden, share_text
+
+CODE = "G101"
+EXPLAINS: tuple[str, ...] = ()
+REQUIRES = ("layers",)
+
+# A factor of 56 between two layers of one net. Four layers of PyTorch's default initialisation
+# with ReLU, which train without trouble, lose 1.2; the classic four sigmoid layers lose over 2.
+DECADES = 1.75
+# Random nets of finite width stay within three standard deviations of their mean.
+SIGMAS = 3.0
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding if the product along the chain is far below 1."""
+    hidden = case.hidden
+    if hidden is None:
+        return
+    limit = max(DECADES, SIGMAS * hidden.noise)
+    if hidden.decades > -limit:
+        return
+    yield _finding(hidden, limit)
+
+
+def _finding(hidden: Hidden, limit: float) -> Finding:
+    kinds = hidden.by_kind()
+    kind = next((k for k in kinds if k in CAUSES), "weight")
+    cause = CAUSES[kind]
+    worst = min((link for link in hidden.links if link.kind == kind), key=lambda li: li.decades)
+    lost = -hidden.decades
+    per_layer = lost / (hidden.layers - 1)
+    return Finding(
+        CODE,
+        f"gradient vanishes: {lost:.1f} decades lost between `{hidden.last.module}` and "
+        f"`{hidden.first.module}`, most of it by {CAUSE_WORDS[cause]}",
+        "error",
+        cause,
+        where=(hidden.first.module, worst.module),
+        source=worst.source,
+        evidence=(
+            Evidence(
+                "decades between last and first layer",
+                hidden.decades,
+                "decades",
+                -limit,
+                "norm of the gradient at the first layer / at the last, log10",
+            ),
+            Evidence(
+                f"decades by {CAUSE_WORDS[cause]}",
+                kinds[kind],
+                "decades",
+                None,
+                f"sum over the chain; shares of the loss: {share_text(kinds, -1)}",
+            ),
+            Evidence("decades per layer", -per_layer, "decades"),
+            Evidence(
+                "typical factor of this kind",
+                10 ** (kinds[kind] / max(1, sum(li.kind == kind for li in hidden.links))),
+                "",
+                None,
+                "geometric mean of the gains on the chain",
+            ),
+            Evidence("width noise", hidden.noise, "decades", None, "sqrt(5 sum 1/width)"),
+        ),
+        advice=_advice(kind),
+        confidence=min(0.99, 0.5 + 0.5 * (lost - limit) / limit) if lost < 2 * limit else 0.99,
+    )
+
+
+def _advice(kind: str) -> tuple[str, ...]:
+    return {
+        "activation": (
+            "replace the activation by ReLU or GELU and initialise with He "
+            '(`nn.init.kaiming_normal_(w, nonlinearity="relu")`)',
+            "or put LayerNorm or BatchNorm in front of the activation",
+            "or scale the weights so that the gain is 1 for this activation",
+        ),
+        "weight": (
+            "initialise the weights for this activation "
+            '(`nn.init.kaiming_normal_(w, nonlinearity="relu")`, xavier for tanh)',
+            "or add residual connections or normalisation",
+        ),
+        "normalization": (
+            "move the normalisation into the branch (pre-norm)",
+            "check the scale of what is normalised: its gain is 1 / standard deviation",
+        ),
+        "attention": (
+            "scale the logits by 1/sqrt(d) or normalise q and k",
+            "check the mask: a row that sees one key passes no gradient to q and k",
+        ),
+        "residual": ("check the scale of the branches against the skip path",),
+        "recurrence": (
+            "start LSTM forget-gate biases at 1 or more, or shorten the sequence",
+            "use an orthogonal recurrent weight",
+        ),
+        "loss": ("check the loss head: its own derivative is close to zero",),
+    }[kind]

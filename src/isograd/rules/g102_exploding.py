@@ -1,0 +1,82 @@
+"""G102: the gradient explodes on the way to the first layer.
+
+What it checks:
+    The same product as G101, far above 1.
+
+Why it matters:
+    The first layers take steps that are orders of magnitude too large while the last ones
+    hardly move; one rate cannot suit both, and the next factor of ten overflows.
+
+When it is wrong:
+    Nets of small width vary by chance; the limit grows with the sum of 1/width.
+
+What to do:
+    Change the factor that gains most: scale the weights to the activation, scale residual
+    branches by 1/sqrt(2 depth), normalise. Clipping hides the symptom for the whole net.
+
+References:
+    Pascanu et al. (2013); He et al. (2015); Zhang et al. (2019, Fixup).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isograd.records import Evidence, Finding
+from isograd.rules.case import CAUSE_WORDS, CAUSES, Case, share_text
+
+CODE = "G102"
+EXPLAINS: tuple[str, ...] = ()
+REQUIRES = ("layers",)
+
+# The mirror image of G101, with a wider limit: pre-norm residual nets grow gradients towards
+# the first layer like the square root of their depth and train well.
+DECADES = 2.0
+SIGMAS = 3.0
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding if the product along the chain is far above 1."""
+    hidden = case.hidden
+    if hidden is None:
+        return
+    limit = max(DECADES, SIGMAS * hidden.noise)
+    if hidden.decades < limit:
+        return
+    kinds = hidden.by_kind()
+    kind = next((k for k in reversed(kinds) if k in CAUSES), "weight")
+    cause = CAUSES[kind]
+    worst = max((link for link in hidden.links if link.kind == kind), key=lambda li: li.decades)
+    yield Finding(
+        CODE,
+        f"gradient explodes: {hidden.decades:.1f} decades gained between "
+        f"`{hidden.last.module}` and `{hidden.first.module}`, most of it by {CAUSE_WORDS[cause]}",
+        "error",
+        cause,
+        where=(hidden.first.module, worst.module),
+        source=worst.source,
+        evidence=(
+            Evidence(
+                "decades between last and first layer",
+                hidden.decades,
+                "decades",
+                limit,
+                "norm of the gradient at the first layer / at the last, log10",
+            ),
+            Evidence(
+                f"decades by {CAUSE_WORDS[cause]}",
+                kinds[kind],
+                "decades",
+                None,
+                f"sum over the chain; shares of the gain: {share_text(kinds, 1)}",
+            ),
+            Evidence("width noise", hidden.noise, "decades", None, "sqrt(5 sum 1/width)"),
+        ),
+        advice=(
+            "initialise the weights for this activation: variance 2/fan_in for ReLU, 1/fan_in "
+            "for tanh",
+            "scale residual branches by 1/sqrt(2 depth), or normalise",
+            "clip the gradient norm only after the factor is right",
+        ),
+        confidence=min(0.99, 0.5 + 0.5 * (hidden.decades - limit) / limit),
+    )

@@ -1,0 +1,113 @@
+"""G105: a gradient that is exactly zero.
+
+What it checks:
+    Parameters that the loss depends on whose gradient has no non-zero entry, and the op of
+    the chain at which it became zero.
+
+Why it matters:
+    Nothing below that op learns at all.
+
+When it is wrong:
+    Zeros by design: a zero-initialised last layer of a residual branch, LoRA's B, an expert
+    that got no token, a problem that is solved (loss 0). They are explained, not alarmed.
+
+What to do:
+    Look at the op named: a ReLU with every unit dead, a saturated sigmoid in float32, a product
+    with zero, a clamp outside its range, a loss that is constant.
+
+References:
+    Zhang et al. (2019, Fixup) and Hu et al. (2021, LoRA) for the designed zeros.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from isograd.records import Chain, Evidence, Finding, Link
+from isograd.records.finding import Cause, Severity
+from isograd.rules.case import CAUSES, Case, span
+
+CODE = "G105"
+EXPLAINS: tuple[str, ...] = ()
+REQUIRES = ("gradient",)
+
+# If at least half of the parameters that could learn get exactly nothing, the net is stuck.
+STUCK = 0.5
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding for each op at which gradients become zero."""
+    snapshot = case.snapshot
+    live = [n for n, p in snapshot.parameters.items() if p.missing is None]
+    zero = [
+        n
+        for n in live
+        if snapshot.parameters[n].grad_norm == 0 and not snapshot.parameters[n].nonfinite
+    ]
+    groups: dict[tuple[str, str | None, str, str], list[str]] = defaultdict(list)
+    for name in zero:
+        link = _where(snapshot.chain(name))
+        key = (
+            (link.op, link.source, link.module, link.kind) if link else ("loss", None, "", "loss")
+        )
+        groups[key].append(name)
+    for (op, source, module, kind), names in groups.items():
+        severity = _severity(case, kind, len(names) / len(live), source, module)
+        yield Finding(
+            CODE,
+            f"gradient is exactly zero below `{op}`"
+            + (f" of `{module}`" if module else "")
+            + f": {span(names)}",
+            severity,
+            _cause(kind) if severity != "info" else "none",
+            where=tuple(names),
+            source=source,
+            evidence=(
+                Evidence(
+                    "share of parameters with zero gradient",
+                    len(names) / len(live),
+                    "",
+                    STUCK,
+                    "non-zero entries counted, not a norm",
+                ),
+                Evidence("loss", snapshot.loss),
+            ),
+            advice=_advice(kind, severity),
+            confidence=0.95 if severity == "error" else 0.7,
+        )
+
+
+def _where(chain: Chain) -> Link | None:
+    """The link that turns a gradient into zero."""
+    return next((link for link in chain.links if link.norm > 0 and link.gain == 0), None)
+
+
+def _severity(
+    case: Case, kind: str, share: float, source: str | None, module: str
+) -> Severity:
+    if case.snapshot.loss == 0:
+        return "info"
+    if kind == "weight" and share < STUCK:
+        # A factor W that is exactly zero stands in a branch on purpose.
+        return "info"
+    return "error" if share >= STUCK else "info"
+
+
+def _cause(kind: str) -> Cause:
+    return "dead-units" if kind == "activation" else CAUSES.get(kind, "none")
+
+
+def _advice(kind: str, severity: Severity) -> tuple[str, ...]:
+    if severity == "info":
+        return ("nothing to do if this zero is by design (zero-initialised branch, unused part)",)
+    if kind == "activation":
+        return (
+            "every unit is dead or saturated here: check biases, input scale and learning rate",
+            "use an activation with a slope on both sides",
+        )
+    if kind == "weight":
+        return ("the weights of this layer are exactly zero: initialise them",)
+    if kind == "loss":
+        return ("the loss does not change with the output: check clamps, labels and masks",)
+    return ("look at this op: its derivative is zero for every entry",)

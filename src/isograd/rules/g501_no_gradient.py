@@ -1,0 +1,85 @@
+"""G501: parameters that the gradient cannot reach.
+
+What it checks:
+    Parameters without a gradient, and the line where their path to the loss breaks.
+
+Why it matters:
+    They never learn, and no error says so.
+
+When it is wrong:
+    Frozen layers, parts that this batch does not use (an expert without tokens, a pooler that
+    the task ignores): they are listed as explanations, not alarms.
+
+What to do:
+    Remove the call that cuts the path (`detach`, `.data`, `no_grad`, `argmax`), or freeze the
+    parameters openly if it is meant.
+
+References:
+    The autograd notes of PyTorch on `detach` and `no_grad`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from isograd.records import Evidence, Finding
+from isograd.records.finding import Cause
+from isograd.rules.case import Case, span
+
+CODE = "G501"
+EXPLAINS: tuple[str, ...] = ()
+REQUIRES: tuple[str, ...] = ()
+
+_CAUSES: dict[str, Cause] = {
+    "detached": "graph-cut",
+    "no-grad": "graph-cut",
+    "reentrant checkpoint": "graph-cut",
+    "non-differentiable": "non-differentiable",
+}
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding for each reason and place."""
+    groups: dict[tuple[str, str, str | None], list[str]] = defaultdict(list)
+    parameters = case.snapshot.parameters
+    for name, stats in parameters.items():
+        if stats.missing is not None:
+            missing = stats.missing
+            groups[missing.reason, missing.detail, missing.source].append(name)
+    for (reason, detail, source), names in groups.items():
+        alarm = reason in _CAUSES
+        cause: Cause = _CAUSES.get(reason, "frozen" if reason == "frozen" else "none")
+        yield Finding(
+            CODE,
+            f"no gradient reaches {span(names)}: {detail}",
+            "error" if alarm else "info",
+            cause,
+            where=tuple(names),
+            source=source,
+            evidence=(
+                Evidence(
+                    "parameters without gradient",
+                    len(names),
+                    f"of {len(parameters)}",
+                    None,
+                    reason,
+                ),
+            ),
+            advice=_ADVICE[reason],
+            confidence=0.9 if alarm else 0.6,
+        )
+
+
+_ADVICE: dict[str, tuple[str, ...]] = {
+    "frozen": ("nothing to do if the freeze is meant; else `requires_grad_(True)`",),
+    "unused": ("nothing to do if this part is meant to rest on this batch; else call it",),
+    "not on the path": ("nothing to do if its result is only logged; else use it in the loss",),
+    "detached": ("remove the call that detaches, or freeze the parameters openly",),
+    "no-grad": ("move the call out of torch.no_grad()",),
+    "reentrant checkpoint": ("pass `use_reentrant=False` to torch.utils.checkpoint",),
+    "non-differentiable": (
+        "replace the op by one with a derivative (softmax for argmax, straight-through for "
+        "round)",
+    ),
+}

@@ -1,0 +1,150 @@
+"""G601: NaN or infinity, and the op where it began.
+
+What it checks:
+    Whether the loss, an activation or a gradient is NaN or infinite; in the forward pass the
+    first op whose output is while its input is not, in the backward pass the first op at which
+    such a gradient arrives or is made.
+
+Why it matters:
+    One NaN in a gradient makes every weight NaN after the next step.
+
+When it is wrong:
+    An attention mask of -inf is infinite on purpose. Infinities count only if the loss or a
+    gradient is not finite.
+
+What to do:
+    Guard the op named: eps inside log, sqrt and division; `where` around both the condition and
+    the argument; a smaller rate or a wider dtype for overflow.
+
+References:
+    The notes of PyTorch on gradients of non-differentiable functions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from isograd.records import Evidence, Finding, Op, Snapshot
+from isograd.records.finding import Cause
+from isograd.rules.case import Case
+
+CODE = "G601"
+EXPLAINS = ("G101", "G102", "G105")
+REQUIRES: tuple[str, ...] = ()
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding: the first op, forward if the loss is not finite, else backward."""
+    snapshot = case.snapshot
+    broken = [name for name, p in snapshot.parameters.items() if p.nonfinite]
+    if math.isfinite(snapshot.loss) and not broken:
+        return
+    if math.isfinite(snapshot.loss):
+        yield _backward(snapshot, broken)
+    else:
+        yield _forward(snapshot, broken)
+
+
+def _forward(snapshot: Snapshot, broken: list[str]) -> Finding:
+    op = first_forward(snapshot)
+    count = op.output.nonfinite if op and op.output else 0
+    from_data = bool(op and op.inputs and op.inputs.nonfinite)
+    what = "NaN" if math.isnan(snapshot.loss) else "infinite"
+    if op is None:
+        title = f"the loss is {what}; no op shows where it began"
+    elif from_data:
+        title = f"the loss is {what}: the input of `{op.name}` already holds {count} such entries"
+    else:
+        title = f"the loss is {what}: it begins in the forward pass at `{op.name}`"
+    cause: Cause = "data" if from_data else "numerics"
+    return Finding(
+        CODE,
+        title,
+        "error",
+        cause,
+        where=(op.module or op.name,) if op else tuple(broken),
+        source=op.source if op else None,
+        evidence=(
+            Evidence("loss", snapshot.loss),
+            Evidence("non-finite entries of its output", count, "entries", 0),
+            *_ranges(op),
+        ),
+        advice=(
+            (
+                "clean the data: `torch.isfinite(x).all()` before the model",
+                "check the normalisation of the inputs (division by a zero standard deviation)",
+            )
+            if from_data
+            else _advice(op)
+        ),
+        confidence=0.95 if op else 0.6,
+    )
+
+
+def _backward(snapshot: Snapshot, broken: list[str]) -> Finding:
+    op = first_backward(snapshot)
+    return Finding(
+        CODE,
+        "the loss is finite but its gradient is not"
+        + (f": it begins in the backward pass of `{op.name}`" if op else ""),
+        "error",
+        "numerics",
+        where=((op.module or op.name,) if op else ()) + tuple(broken[:3]),
+        source=op.source if op else None,
+        evidence=(
+            Evidence("parameters with non-finite gradient", len(broken), "parameters", 0),
+            *_ranges(op),
+        ),
+        advice=_advice(op),
+        confidence=0.95 if op else 0.6,
+    )
+
+
+def first_forward(snapshot: Snapshot) -> Op | None:
+    """First op whose output is NaN; failing that, infinite."""
+    measured = [op for op in snapshot.ops if op.output is not None]
+    for count in ("nan", "nonfinite"):
+        for op in measured:
+            if op.output is not None and getattr(op.output, count):
+                return op
+    return None
+
+
+def first_backward(snapshot: Snapshot) -> Op | None:
+    """The op that receives a finite gradient and sends on one that is not."""
+    for edge in snapshot.edges:
+        if math.isfinite(edge.norm):
+            continue
+        senders = [term.op for term in edge.terms if not math.isfinite(term.norm)]
+        if not senders and edge.dominator is not None:
+            above = snapshot.edges[edge.dominator].op
+            senders = [] if above is None else [above]
+        senders = [i for i in senders if not snapshot.ops[i].grad_nonfinite]
+        if senders:
+            return snapshot.ops[senders[0]]
+    return next((op for op in reversed(snapshot.ops) if op.grad_nonfinite), None)
+
+
+def _ranges(op: Op | None) -> tuple[Evidence, ...]:
+    if op is None or op.inputs is None:
+        return ()
+    return (
+        Evidence("largest entry of its input", op.inputs.absmax),
+        Evidence("zeros in its input", op.inputs.zero_fraction, "share"),
+    )
+
+
+def _advice(op: Op | None) -> tuple[str, ...]:
+    name = op.name.strip("_") if op else ""
+    if name in ("log", "log2", "log10", "sqrt", "rsqrt", "div", "truediv", "pow", "reciprocal"):
+        return (
+            f"keep the argument of `{name}` away from 0: clamp it or add eps inside",
+            "with `torch.where`, make the unused branch safe too: its gradient is computed",
+        )
+    if name in ("exp", "expm1", "softplus"):
+        return ("subtract the maximum first, or use logsumexp or a loss that takes logits",)
+    return (
+        "look at the range of its input above",
+        "lower the learning rate or use a wider dtype if numbers grew into overflow",
+    )
