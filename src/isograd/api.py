@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING
 
 from isograd import reporters as reporters  # registers the formats of Diagnosis
 from isograd.records import Diagnosis, Snapshot
+from isograd.reporters import language
+from isograd.rules import chinese, diagnose
 
 if TYPE_CHECKING:
     import torch
 
     from isograd.capture.probe import Step
+
+
+language.extend("zh", chinese())
 
 
 def probe(model: torch.nn.Module, step: Step) -> Snapshot:
@@ -62,8 +67,6 @@ def check(
     """
     if steps < 0:
         raise ValueError(f"`steps` must be at least 0, got {steps}.")
-    from isograd.rules import diagnose
-
     snapshot = probe(model, step)
     history = None
     if steps:

@@ -1,9 +1,9 @@
 """Errors people see.
 
-    IsogradError
-    ├── TargetError     FILE.py:target could not be loaded or returned the wrong thing
-    ├── StepError       step(model) raised, or did not return a scalar loss with a graph
-    └── ModelError      the model cannot be measured: no parameters, all frozen
+IsogradError
+├── TargetError     FILE.py:target could not be loaded or returned the wrong thing
+├── StepError       step(model) raised, or did not return a scalar loss with a graph
+└── ModelError      the model cannot be measured: no parameters, all frozen
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class IsogradError(Exception):
         lines = [self.what, *(f"    {fact}" for fact in self.facts)]
         if self.causes:
             lines.append("Most likely:")
-            lines += [f"({letter}) {cause}" for letter, cause in zip("abcdef", self.causes, strict=False)]
+            lines += [
+                f"({letter}) {cause}" for letter, cause in zip("abcdef", self.causes, strict=False)
+            ]
         return "\n".join(lines)
 
 

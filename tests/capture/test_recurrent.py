@@ -40,7 +40,8 @@ def sequences(form, module, dtype=DOUBLE):
     leaf = torch.randn(shape, dtype=dtype, generator=generator).requires_grad_()
     if form in ("padded", "unbatched"):
         return leaf, leaf
-    lengths = [STEPS, 4, 2] if form == "packed" else [3, STEPS, 3]
+    # The second order is sorted by a permutation that is not its own inverse.
+    lengths = [STEPS, 4, 4] if form == "packed" else [4, 2, STEPS]
     batch_first = module.batch_first
     sort = form == "packed"
     return pack_padded_sequence(leaf, lengths, batch_first, enforce_sorted=sort), leaf

@@ -5,7 +5,7 @@ import gc
 import math
 import random
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -70,7 +70,7 @@ def run_plainly(model: nn.Module, step: Step) -> Plain:
     return Plain(loss.item(), grads)
 
 
-@lru_cache(maxsize=1)  # the tests of one case follow each other
+@lru_cache(maxsize=8)  # the tests of one case follow each other
 def measure(name: str, dtype: torch.dtype) -> tuple[isograd.Snapshot, Plain]:
     model, step = build(name, dtype)
     plain = run_plainly(model, step)
@@ -98,7 +98,8 @@ def check_statistics(
             assert stats.shape == tuple(grad.shape), n
             assert stats.nonfinite == 0, n
             assert stats.grad_absmax == pytest.approx(grad.abs().max().item(), rel=1e-6, abs=0), n
-            assert stats.zero_fraction == (grad == 0).double().mean().item(), n
+            zeros = (grad == 0).double().mean().item()
+            assert stats.zero_fraction == pytest.approx(zeros, abs=1e-15), n
             rms = plain.norm(n) / math.sqrt(grad.numel())
             assert stats.grad_rms == pytest.approx(rms, rel=NORM[dtype], abs=0), n
 
@@ -129,8 +130,8 @@ Check = Callable[[str, isograd.Snapshot, Plain, torch.dtype], None]
 CHECKS = (check_loss, check_norms, check_statistics, check_missing, check_closure)
 
 
-@cases(FLOAT32, FLOAT64)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@cases(FLOAT32, FLOAT64)
 def test_measures_what_autograd_computes(name: str, dtype: torch.dtype, check: Check) -> None:
     check(name, *measure(name, dtype), dtype)
 
@@ -155,7 +156,7 @@ def state(model: nn.Module) -> dict[str, object]:
     modules = dict(model.named_modules())
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     hooks = {
-        (path, attribute): list(value.items())
+        (path, attribute): list(value.items() if isinstance(value, dict) else value)
         for path, module in modules.items()
         for attribute, value in vars(module).items()
         if attribute.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called"))
@@ -308,6 +309,15 @@ def belonging_to(model: nn.Module) -> set[int]:
     return {id(t) for t in [*model.parameters(), *model.buffers()]}
 
 
+@pytest.fixture
+def quick_gc() -> Iterator[None]:
+    """Let the collector look only at what the test makes, not at all of transformers."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("quick_gc")
 @cases(FLOAT32)
 def test_keeps_no_tensor_of_the_step(name: str, dtype: torch.dtype) -> None:
     model, step = build(name, dtype)

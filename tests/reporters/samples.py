@@ -1,5 +1,6 @@
 """Diagnoses built by hand, one for each thing a report must survive."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -101,7 +102,14 @@ def vanishing():
                 output=stats,
                 units=UnitStats(30, 0.0, 0.12, 0.21, 0.25),
             )
-        b.op("linear", f"layers.{i}", "weight", 0.62, source=f"demo.py:{12 + i}", module_type="Linear")
+        b.op(
+            "linear",
+            f"layers.{i}",
+            "weight",
+            0.62,
+            source=f"demo.py:{12 + i}",
+            module_type="Linear",
+        )
         b.parameter(f"layers.{i}.weight", 4.1, (30, 30), fan_in=30)
         b.norm /= 0.62
         b.parameter(f"layers.{i}.bias", 1.0)
@@ -118,7 +126,10 @@ def vanishing():
             Evidence("decades lost", 5.1, "decades", 2.0, "norms at every op, one backward"),
             Evidence("share of activation derivative", 0.72, "", None, "sum of log gains by kind"),
         ),
-        ("replace Sigmoid by ReLU and initialise with He", "or put a LayerNorm before every Sigmoid"),
+        (
+            "replace Sigmoid by ReLU and initialise with He",
+            "or put a LayerNorm before every Sigmoid",
+        ),
         0.97,
     )
     second = Finding(
@@ -134,16 +145,21 @@ def vanishing():
 
     def history(ratio, rate, top):
         speeds = tuple(
-            tuple(ratio ** (i - 5) * 0.3 * math.exp(-rate * s / 90) for s in steps) for i in range(6)
+            tuple(ratio ** (i - 5) * 0.3 * math.exp(-rate * s / 90) for s in steps)
+            for i in range(6)
         )
         loss = tuple(0.69 * math.exp(-rate * s / 60) for s in steps)
-        return History(steps, names, speeds, loss, tuple(0.5 + top * s / 190 for s in steps), "accuracy")
+        return History(
+            steps, names, speeds, loss, tuple(0.5 + top * s / 190 for s in steps), "accuracy"
+        )
 
     before, after = history(5.0, 0.02, 0.02), history(1.15, 1.0, 0.46)
     remedies = (
-        Remedy("no change", 3125.0, -5.1, 0.688, 0.52),
+        Remedy("no change", 3121.0, -5.1, 0.688, 0.52),
         Remedy("ReLU and He initialisation", 2.0, -0.31, 0.026, 0.96, chosen=True),
-        Remedy("learning rate x 100", math.nan, math.nan, math.nan, 0.5, reason="the loss became NaN"),
+        Remedy(
+            "learning rate x 100", math.nan, math.nan, math.nan, 0.5, reason="the loss became NaN"
+        ),
     )
     return Diagnosis(
         (finding, second),
@@ -167,20 +183,32 @@ def residual(blocks=4, target="train.py:target"):
     for i in range(blocks - 1, -1, -1):
         b.op("add", f"blocks.{i}", "residual", 1.0, source="model.py:31")
         b.fork(1.06, 0.94, 0.28)
-        b.op("linear", f"blocks.{i}.proj", "weight", 0.52, source="model.py:30", module_type="Linear")
+        b.op(
+            "linear", f"blocks.{i}.proj", "weight", 0.52, source="model.py:30", module_type="Linear"
+        )
         b.parameter(f"blocks.{i}.proj.weight", 0.8, (64, 64))
         b.layer(f"blocks.{i}.proj", 0.5 + i / 20, 0.8 + i / 20, "model.py:30", 64)
         attention = AttentionStats(4.2 + i, 0.71, 128, 64, 0.12, 0.11, 0.93)
-        b.op("scaled_dot_product_attention", f"blocks.{i}.attn", "attention", 0.5, attention=attention)
+        b.op(
+            "scaled_dot_product_attention",
+            f"blocks.{i}.attn",
+            "attention",
+            0.5,
+            attention=attention,
+        )
         b.join()
         b.op("layer_norm", f"blocks.{i}.norm", "normalization", 0.99, source="model.py:29")
         b.parameter(f"blocks.{i}.norm.weight", 0.3, (64,))
     frozen = Missing("frozen", "requires_grad is False", None)
-    b.parameters["embed.weight"] = ParameterStats((100, 64), 0, 0, 0, 1, 0, 9.0, frozen, False)
+    b.parameters["embed.weight"] = ParameterStats(
+        (100, 64), 0.0, 0.0, 0.0, 1.0, 0, 9.0, frozen, False
+    )
     unused = Missing("unused", "no op of the forward pass reads it", "model.py:12")
-    b.parameters["gate"] = ParameterStats((64,), 0, 0, 0, 1, 0, 1.0, unused)
+    b.parameters["gate"] = ParameterStats((64,), 0.0, 0.0, 0.0, 1.0, 0, 1.0, unused)
     norms = tuple(0.4 * 0.93 ** (15 - t) for t in range(16))
-    gains = TimeGains("rnn", 0, "forward", norms, tuple(a / c for a, c in zip(norms, norms[1:], strict=False)))
+    gains = TimeGains(
+        "rnn", 0, "forward", norms, tuple(a / c for a, c in itertools.pairwise(norms))
+    )
     return Diagnosis((), (), b.snapshot(recurrent=(gains,), loss=2.31), target=target)
 
 
@@ -207,7 +235,9 @@ def deep(blocks=200):
         (Evidence("gain", 1e-3, "", 0.1),),
         ("look at the inputs of that GELU",),
     )
-    return Diagnosis((finding,), tuple(f"G{i} lacked data" for i in range(20)), b.snapshot(), target="gpt")
+    return Diagnosis(
+        (finding,), tuple(f"G{i} lacked data" for i in range(20)), b.snapshot(), target="gpt"
+    )
 
 
 def broken():
@@ -224,7 +254,9 @@ def broken():
     b.layer("a", 1e-310, 1e300)
     gains = TimeGains("r", 1, "reverse", (0.0, math.nan, 1.0), (math.nan, math.nan))
     evidence = (Evidence("non-finite entries", math.nan, "entries", -math.inf, "counted"),)
-    finding = Finding("G701", "NaN", "error", "numerics", (), None, evidence, (), math.nan and 0.5, 17)
+    finding = Finding(
+        "G701", "NaN", "error", "numerics", (), None, evidence, (), math.nan and 0.5, 17
+    )
     history = History((0, 1), ("a", "b"), ((math.nan, 0.0), (math.inf, 1.0)), (math.nan, math.inf))
     remedies = (Remedy("no change", math.inf, -math.inf, math.nan, math.nan, reason="diverged"),)
     return Diagnosis(
@@ -245,7 +277,9 @@ def zero():
     b.op("linear", "fc", "weight", 1.0, source="x.py:5")
     b.parameter("fc.bias", 1.0, (8,), zero_fraction=1.0)
     b.layer("fc", 0.0, 0.0)
-    finding = Finding("G104", "all 8 units of `act` are dead", "error", "dead-units", ("act",), "x.py:6")
+    finding = Finding(
+        "G104", "all 8 units of `act` are dead", "error", "dead-units", ("act",), "x.py:6"
+    )
     return Diagnosis((finding,), (), b.snapshot(), target="x.py:target")
 
 
@@ -254,18 +288,35 @@ def hostile():
     d = vanishing()
     ops = tuple(replace(op, name=SCRIPT, module=SCRIPT, source=SCRIPT) for op in d.snapshot.ops)
     names = {name: f"[bold]{name}\x1b[31m{SCRIPT}" for name in d.snapshot.parameters}
-    edges = tuple(replace(e, parameter=names[e.parameter] if e.parameter else None) for e in d.snapshot.edges)
+    edges = tuple(
+        replace(e, parameter=names[e.parameter] if e.parameter else None) for e in d.snapshot.edges
+    )
     parameters = {names[name]: stats for name, stats in d.snapshot.parameters.items()}
     layers = tuple(replace(s, module=SCRIPT) for s in d.snapshot.layers)
     snapshot = replace(
-        d.snapshot, ops=ops, edges=edges, parameters=parameters, layers=layers, not_observed=(SCRIPT,)
+        d.snapshot,
+        ops=ops,
+        edges=edges,
+        parameters=parameters,
+        layers=layers,
+        not_observed=(SCRIPT,),
     )
     evidence = (Evidence(SCRIPT, 1.0, SCRIPT, 2.0, SCRIPT),)
     finding = replace(
-        d.findings[0], title=SCRIPT, where=(SCRIPT,), source=SCRIPT, evidence=evidence, advice=(SCRIPT,)
+        d.findings[0],
+        title=SCRIPT,
+        where=(SCRIPT,),
+        source=SCRIPT,
+        evidence=evidence,
+        advice=(SCRIPT,),
     )
     return replace(
-        d, findings=(finding,), snapshot=snapshot, target=SCRIPT, notes=(SCRIPT,), not_checked=(SCRIPT,)
+        d,
+        findings=(finding,),
+        snapshot=snapshot,
+        target=SCRIPT,
+        notes=(SCRIPT,),
+        not_checked=(SCRIPT,),
     )
 
 
@@ -274,7 +325,14 @@ def unreached():
     why = Missing("detached", "`loss.detach()` cuts the graph", "train.py:8")
     stats = ParameterStats((3, 3), 0.0, 0.0, 0.0, 1.0, 0, 1.7, why)
     finding = Finding(
-        "G501", "no gradient reaches any parameter", "error", "graph-cut", (), "train.py:8", (), ("remove it",)
+        "G501",
+        "no gradient reaches any parameter",
+        "error",
+        "graph-cut",
+        (),
+        "train.py:8",
+        (),
+        ("remove it",),
     )
     snapshot = Snapshot(1.0, (), (), {f"w{i}": stats for i in range(9)})
     return Diagnosis((finding,), (), snapshot)
@@ -288,7 +346,9 @@ def chinese():
         return text.replace("layers.", "编码层.").replace("act", "激活")
 
     ops = tuple(replace(op, module=name(op.module)) for op in d.snapshot.ops)
-    edges = tuple(replace(e, parameter=name(e.parameter) if e.parameter else None) for e in d.snapshot.edges)
+    edges = tuple(
+        replace(e, parameter=name(e.parameter) if e.parameter else None) for e in d.snapshot.edges
+    )
     parameters = {name(key): stats for key, stats in d.snapshot.parameters.items()}
     layers = tuple(replace(s, module=name(s.module)) for s in d.snapshot.layers)
     snapshot = replace(d.snapshot, ops=ops, edges=edges, parameters=parameters, layers=layers)
@@ -299,7 +359,13 @@ def learning_rate():
     """A fault that is no factor of the product."""
     evidence = Evidence("learning rate", 10.0, "", 0.1, "from the optimizer")
     finding = Finding(
-        "G301", "the learning rate is too large", "error", "learning-rate", ("optimizer",), "t.py:5", (evidence,)
+        "G301",
+        "the learning rate is too large",
+        "error",
+        "learning-rate",
+        ("optimizer",),
+        "t.py:5",
+        (evidence,),
     )
     return replace(residual(), findings=(finding,))
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from isograd.capture.draft import Draft
 from isograd.records.tensor_stats import AttentionStats
 
 _PAIRS = 8
@@ -19,11 +20,13 @@ _ROWS = 16
 _NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
-def attention_inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, tuple[Any, int]]:
-    """Graph node and output number of q, k and v, where they have one."""
+def attention_inputs(
+    draft: Draft, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, tuple[Draft, Any, int]]:
+    """The op itself, graph node and output number of q, k and v, where they have one."""
     call = _bind(args, kwargs)
     return {
-        short: (call[name].grad_fn, call[name].output_nr)
+        short: (draft, call[name].grad_fn, call[name].output_nr)
         for short, name in (("q", "query"), ("k", "key"), ("v", "value"))
         if isinstance(call.get(name), Tensor) and call[name].grad_fn is not None
     }
@@ -43,22 +46,23 @@ def attention_stats(args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionS
     scale = call.get("scale")
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     picked = torch.linspace(0, length - 1, min(_ROWS, length), device=query.device).long()
-    rows = query.flatten(0, -3) if query.dim() > 2 else query.unsqueeze(0)
-    pairs = torch.linspace(0, len(rows) - 1, min(_PAIRS, len(rows)), device=query.device).long()
-    heads = rows[pairs[:, None], picked[None, :]]
-    group = 1
-    if query.dim() > 2 and call.get("enable_gqa"):
+    lead = query.shape[:-2]
+    count = math.prod(lead)
+    pairs = torch.linspace(0, count - 1, min(_PAIRS, count), device=query.device).long()
+    at = torch.unravel_index(pairs, lead) if lead else (None,)
+    rows = query[at][:, picked].float()
+    if call.get("enable_gqa"):
         group = query.shape[-3] // key.shape[-3]
-    folded = key.flatten(0, -3) if key.dim() > 2 else key.unsqueeze(0)
-    logits = torch.einsum("prd,psd->prs", heads.float(), folded[pairs // group].float()) * scale
+        seen = key[(*at[:-1], at[-1] // group)].float()
+    else:
+        seen = key[at].float()
+    logits = torch.matmul(rows, seen.transpose(-2, -1)) * scale
     allowed = torch.ones_like(logits, dtype=torch.bool)
     if call.get("is_causal"):
         allowed &= (torch.arange(keys, device=query.device) <= picked[:, None])[None]
     mask = call.get("attn_mask")
     if isinstance(mask, Tensor):
-        full = mask.detach().expand(*query.shape[:-2], length, keys)
-        full = full.flatten(0, -3) if full.dim() > 2 else full.unsqueeze(0)
-        chosen = full[pairs[:, None], picked[None, :]]
+        chosen = mask.detach().expand(*lead, length, keys)[at][:, picked]
         if chosen.dtype == torch.bool:
             allowed &= chosen
         else:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from isograd.capture.draft import Draft, Node
 from isograd.capture.graph import BackwardGraph
-from isograd.capture.norms import NormLedger, Slot, dense
+from isograd.capture.norms import NormLedger, Slot, dense, norm_and_nonfinite
 
 # Nodes that run a backward pass of their own inside, out of sight of hooks.
 OPAQUE = frozenset(("CheckpointFunctionBackward",))
@@ -34,8 +34,7 @@ class LayerSums:
         if gradient.dim() == 1:
             gradient = gradient.unsqueeze(0)
         elif gradient.dim() > 2:
-            others = [d for d in range(1, gradient.dim()) if d != dim]
-            gradient = gradient.sum(others) if dim else gradient.sum(others).unsqueeze(0)
+            gradient = _sum_positions(gradient, dim)
         known = self.by_shape.get(gradient.shape)
         self.by_shape[gradient.shape] = gradient if known is None else known + gradient
 
@@ -44,13 +43,9 @@ class LayerSums:
         if not self.by_shape:
             return None
         sums = max(self.by_shape.values(), key=len)
-        sums = sums.abs() if sums.is_complex() else sums
-        wide = sums.double() if sums.device.type != "mps" else sums.float()
-        largest = float(wide.abs().max()) or 1.0
-        wide = wide / largest
-        mean = float(torch.linalg.vector_norm(wide.sum(0))) * largest
-        rms = float(torch.linalg.vector_norm(wide)) * len(wide) ** 0.5 * largest
-        return wide.shape[1], len(wide), mean, rms
+        total = norm_and_nonfinite(dense(sums.sum(0)))[0]
+        spread = norm_and_nonfinite(dense(sums))[0]
+        return sums.shape[1], len(sums), total, spread * len(sums) ** 0.5
 
 
 class Gradients:
@@ -74,11 +69,14 @@ class Gradients:
         self.running: list[int] = []
 
     @contextmanager
-    def hooked(self, graph: BackwardGraph, parameters: dict[str, Tensor]) -> Iterator[None]:
+    def hooked(
+        self, graph: BackwardGraph, owner: dict[Node, Draft], parameters: dict[str, Tensor]
+    ) -> Iterator[None]:
         """Hooks on every border while the body runs; all removed afterwards.
 
         Args:
             graph: What to hook.
+            owner: The op of each node.
             parameters: Watched for gradients that arrive from inside an opaque node.
         """
         handles = []
@@ -89,8 +87,7 @@ class Gradients:
                 if len(border.consumers) > 1:
                     for node, position in border.consumers:
                         wanted.setdefault(node, []).append((position, self._term(index, node)))
-            for draft in {b.draft for b in graph.borders if b.draft and b.draft.attention_inputs}:
-                self._want_attention(draft, graph, wanted)
+            self._want_attention(graph, owner, wanted)
             for node, places in wanted.items():
                 handles.append(node.register_hook(self._departure(places)))
             opaque = [
@@ -141,13 +138,23 @@ class Gradients:
         terms = self.terms[index]
         return lambda slot: terms.append((node, slot))
 
-    def _want_attention(self, draft: Draft, graph: BackwardGraph, wanted: dict[Node, Any]) -> None:
-        """Ask for the gradients that leave an attention op towards q, k and v."""
-        targets = {target: short for short, target in draft.attention_inputs.items()}
+    def _want_attention(
+        self, graph: BackwardGraph, owner: dict[Node, Draft], wanted: dict[Node, Any]
+    ) -> None:
+        """Ask for the gradients that leave each attention op towards q, k and v."""
+        targets: dict[tuple[Draft, Node, int], list[tuple[Draft, str]]] = {}
+        for draft in dict.fromkeys(owner[node] for node in graph.nodes if node in owner):
+            for short, target in draft.attention_inputs.items():
+                targets.setdefault(target, []).append((draft, short))
+        if not targets:
+            return
+        readers = {reader for reader, _, _ in targets}
         for node in graph.nodes:
+            reader = owner.get(node)
+            if reader not in readers:
+                continue
             for position, (following, number) in enumerate(node.next_functions):
-                short = targets.get((following, number)) if following is not None else None
-                if short is not None:
+                for draft, short in targets.get((reader, following, number), ()):
                     wanted.setdefault(node, []).append((position, self._to(draft, short)))
 
     def _to(self, draft: Draft, short: str) -> Any:
@@ -175,23 +182,12 @@ class Gradients:
         return hook
 
 
-def gradient_numbers(gradient: Tensor) -> tuple[float, float, float, int]:
-    """`(norm, absmax, zero_fraction, nonfinite)` of a parameter's gradient, zeros counted."""
-    from isograd.capture.norms import norm_and_nonfinite
-
-    numel = gradient.numel()
-    values = dense(gradient)
-    if values.numel() == 0:
-        return 0.0, 0.0, 1.0, 0
-    norm, bad = norm_and_nonfinite(values)
-    low, high = (float(x) for x in torch.aminmax(values))
-    if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):
-        # Comparing in numpy is several times faster than torch's count on CPU.
-        import numpy as np
-
-        zeros = int(np.count_nonzero(values.numpy() == 0))
-    else:
-        zeros = values.numel() - int(torch.count_nonzero(values))
-    pairs = 2 if gradient.is_complex() else 1
-    missing = numel - values.numel() // pairs
-    return norm, max(abs(low), abs(high)), (zeros / pairs + missing) / numel, bad
+def _sum_positions(gradient: Tensor, dim: int) -> Tensor:
+    """Sum over all dimensions but the first and `dim`."""
+    if dim == 0:
+        return gradient.sum(list(range(1, gradient.dim()))).unsqueeze(0)
+    if dim == gradient.dim() - 1 and gradient.is_contiguous() and not gradient.is_complex():
+        # A product with ones runs in BLAS, twice as fast as a sum over a middle dimension.
+        flat = gradient.view(gradient.shape[0], -1, gradient.shape[-1])
+        return torch.matmul(flat.new_ones(1, flat.shape[1]), flat).squeeze(1)
+    return gradient.sum([d for d in range(1, gradient.dim()) if d != dim])

@@ -41,6 +41,11 @@ def refine(
     weighted = any(parameter is not None for _, parameter in before)
     draft.scalar = out.numel() == 1
     if name in kinds.MATMULS and len(data) >= 2 and not weighted:
+        draft.operands = tuple(
+            (node, tensor.output_nr)
+            for tensor, (node, _) in zip(inputs, before, strict=True)
+            if node is not None
+        )[-2:]
         draft.kind = _mark_attention(draft)
     elif name in kinds.ADDS and draft.kind == "other":
         alike = len(data) >= 2 and data[0].shape == data[1].shape
@@ -63,7 +68,7 @@ def _find_units(
     if position is not None and draft.kind in ("weight", "normalization", "activation"):
         weight = args[position] if len(args) > position else kwargs.get("weight")
         at = next((i for i, t in enumerate(inputs) if t is weight), None)
-        if at is not None and before[at][1] is not None and weight.dim() >= 2:
+        if weight is not None and at is not None and before[at][1] is not None and weight.dim() > 1:
             draft.layer = True
             draft.parameter = before[at][1]
             draft.fan_in = fan_in(weight, draft.name)
@@ -95,9 +100,14 @@ def _mark_attention(draft: Draft) -> Any:
         if softmax is None:
             continue
         softmax.kind = "attention"
+        softmax.attention_output = draft
         scores = _upstream(softmax.sources[0], kinds.MATMULS) if softmax.sources else None
         if scores is not None:
             _mark_between(softmax, scores)
+            for short, operand in zip("qk", scores.operands, strict=False):
+                softmax.attention_inputs[short] = (scores, *operand)
+            if len(draft.operands) == 2:
+                softmax.attention_inputs["v"] = (draft, *draft.operands[1])
         return "attention"
     return "other"
 

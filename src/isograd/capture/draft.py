@@ -31,7 +31,10 @@ class Draft:
         input_moments: The same for its first input.
         units: Slot for statistics of its units.
         attention: Statistics of its softmax.
-        attention_inputs: Graph nodes of q, k and v, with output numbers.
+        operands: For a product of two activations, graph node and output number of each.
+        attention_inputs: For q, k and v: the op that reads it, its graph node, output number.
+        attention_output: The op whose output is the attention's (itself if None).
+        loops: True if an earlier call with the same weight lies upstream: a loop over time.
     """
 
     index: int
@@ -48,7 +51,10 @@ class Draft:
     input_moments: Slot | None = None
     units: Slot | None = None
     attention: Any = None
-    attention_inputs: dict[str, tuple[Node, int]] = field(default_factory=dict)
+    operands: tuple[tuple[Node, int], ...] = ()
+    attention_inputs: dict[str, tuple[Draft, Node, int]] = field(default_factory=dict)
+    attention_output: Draft | None = None
+    loops: bool = False
 
 
 @dataclass(slots=True)

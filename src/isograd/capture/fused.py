@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from isograd.capture.places import unwrapped
 from isograd.capture.recurrent import OutputGrads, time_gains
 from isograd.capture.unroll import drops
 from isograd.records.parameter import TimeGains
@@ -37,9 +36,7 @@ class FusedLayers:
 
     def __init__(self, model: nn.Module) -> None:
         self._modules = {
-            path: module
-            for path, module in unwrapped(model).named_modules()
-            if isinstance(module, nn.RNNBase)
+            path: module for path, module in model.named_modules() if isinstance(module, nn.RNNBase)
         }
         self._calls: list[_Call] = []
         self._rng: Tensor | None = None

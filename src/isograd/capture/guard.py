@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable
 from itertools import filterfalse
 from operator import is_
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from isograd.capture.rng import RandomState
 from isograd.capture.writes import WriteWatch, address
@@ -31,6 +31,7 @@ SMALL_BUFFER_BYTES = 1 << 20
 # Containers that hang on a module are followed down, unless they are long.
 _FOLLOWED_LENGTH = 64
 _SHOWN = 6
+_UNINITIALIZED = (UninitializedParameter, UninitializedBuffer)
 
 _DICTS = frozenset((dict, OrderedDict, defaultdict))
 _CONTAINERS = _DICTS | {list, set, deque}
@@ -68,9 +69,6 @@ class Guard:
 
     Attributes:
         watch: Tell its `before_call` about every torch call inside.
-        changed_parameters: After the body: names of parameters that it wrote to, replaced,
-            created or removed.
-        unrestored: After the body: what could not be put back and why, one sentence each.
     """
 
     watch: WriteWatch
@@ -79,13 +77,16 @@ class Guard:
         self._model = model
         self._how: dict[str, str] = {}
         self._failed: list[str] = []
+        self._total = 0
 
     @property
     def changed_parameters(self) -> tuple[str, ...]:
+        """After the body: names of parameters it wrote to, replaced, created or removed."""
         return tuple(self._how)
 
     @property
     def unrestored(self) -> tuple[str, ...]:
+        """After the body: what could not be put back and why, one sentence each."""
         return tuple(self._failed)
 
     def __enter__(self) -> Guard:
@@ -96,6 +97,7 @@ class Guard:
         try:
             with torch._C.DisableTorchFunction():
                 self._modules = _Modules(self._model)
+                self._total = len(self._modules.parameters)
                 self._leaves = {id(p): _leaf(p, False) for p in self._modules.parameters}
                 for buffer in self._modules.buffers:
                     self._leaves[id(buffer)] = _leaf(buffer, True)
@@ -127,6 +129,9 @@ class Guard:
         finally:
             self._grad.__exit__(kind, error, trace)
             self._inference.__exit__(kind, error, trace)
+            # The guard may live on in a traceback; no tensor should.
+            del self._modules, self._leaves, self._random
+            self.watch = WriteWatch(())
 
     def protect(self, tensors: Iterable[Tensor]) -> None:
         """Restore `.grad`, flags and hooks of leaves outside the model too.
@@ -152,7 +157,7 @@ class Guard:
                 could not be put back, the message says so.
         """
         if self._how:
-            raise _changed_error(self._how, self._failed, len(self._modules.parameters))
+            raise _changed_error(self._how, self._failed, self._total)
 
     def _watched(self) -> list[Tensor]:
         tensors = []
@@ -164,11 +169,16 @@ class Guard:
         return tensors
 
     def _restore_model(self) -> None:
-        rebound = self._modules.restore()
+        try:
+            self._how.update(self._modules.restore())
+        except Exception as reason:
+            self._failed.append(f"attributes of modules: {type(reason).__name__}: {reason}")
         written: list[int] = []
         lost: list[tuple[int, str]] = []
         rewind: list[tuple[Tensor, int]] = []
         for key, leaf in self._leaves.items():
+            if leaf.grad is not None and not _gradient_is_safe(leaf, self.watch, rewind):
+                lost.append((key, "its gradient was written to outside torch's Python functions"))
             try:
                 if _is_written(leaf, self.watch, rewind):
                     written.append(key)
@@ -187,8 +197,7 @@ class Guard:
         if rewind:
             # The bits are as before, so a graph the caller holds is still valid.
             tensors, versions = zip(*rewind, strict=True)
-            torch._C._autograd._unsafe_set_version_counter(tensors, versions)
-        self._how.update(rebound)
+            cast(Any, torch._C)._autograd._unsafe_set_version_counter(tensors, versions)
         if written or lost:
             self._name(written, lost)
 
@@ -274,13 +283,9 @@ def _is_written(leaf: _Leaf, watch: WriteWatch, rewind: list[tuple[Tensor, int]]
     """Give a leaf its memory back, and say whether the body wrote to it.
 
     Raises:
-        _LostError: If something wrote to it or to its gradient that the watch did not see.
+        _LostError: If something wrote to it that the watch did not see.
     """
     tensor, alias, version = leaf.tensor, leaf.alias, leaf.version
-    if leaf.grad is not None and leaf.grad_version != _version(leaf.grad):
-        if not watch.covers(leaf.grad):
-            raise _LostError("its gradient was written to outside torch's Python functions")
-        rewind.append((leaf.grad, leaf.grad_version or 0))
     bumped = version != _version(tensor)
     if bumped and version is not None:
         rewind.append((tensor, version))
@@ -303,6 +308,16 @@ def _is_written(leaf: _Leaf, watch: WriteWatch, rewind: list[tuple[Tensor, int]]
     raise _LostError("written to outside torch's Python functions, values not restored")
 
 
+def _gradient_is_safe(leaf: _Leaf, watch: WriteWatch, rewind: list[tuple[Tensor, int]]) -> bool:
+    grad, version = leaf.grad, leaf.grad_version
+    if grad is None or version is None or version == _version(grad):
+        return True
+    if watch.covers(grad):
+        rewind.append((grad, version))
+        return True
+    return False
+
+
 def _restore_copies(leaves: Iterable[_Leaf], rewind: list[tuple[Tensor, int]]) -> None:
     targets: list[Tensor] = []
     sources: list[Tensor] = []
@@ -319,7 +334,7 @@ def _restore_copies(leaves: Iterable[_Leaf], rewind: list[tuple[Tensor, int]]) -
         targets.append(leaf.alias)
         sources.append(leaf.copy)
     if targets:
-        torch._foreach_copy_(targets, sources)
+        cast(Any, torch)._foreach_copy_(targets, sources)
 
 
 def _restore_flags(leaf: _Leaf) -> None:
@@ -330,7 +345,7 @@ def _restore_flags(leaf: _Leaf) -> None:
         tensor.requires_grad_(leaf.requires_grad)
     if leaf.grad is not None or (tensor.is_leaf and tensor.grad is not None):
         tensor.grad = leaf.grad
-    attributes = tensor.__dict__
+    attributes: Any = tensor.__dict__
     if attributes and not _same_dict(attributes, leaf.attributes or {}):
         attributes.clear()
         attributes.update(leaf.attributes or {})
@@ -367,11 +382,12 @@ class _Modules:
     """Attributes of all modules, and the containers among them."""
 
     __slots__ = ("_contents", "_empty", "_generators", "_model", "_saved", "buffers", "parameters")
+    _contents: list[tuple[Any, Any]]
 
     def __init__(self, model: nn.Module):
         self._model = model
         self._saved: list[tuple[nn.Module, type, dict[str, Any], dict[str, Any]]] = []
-        self._contents: list[tuple[Any, Any]] = []
+        self._contents = contents = []
         self._empty: list[Any] = []
         self._generators: list[tuple[Any, Any]] = []
         parameters: dict[int, Tensor] = {}
@@ -385,17 +401,27 @@ class _Modules:
             seen.add(id(module))
             attributes = module.__dict__
             self._saved.append((module, module.__class__, attributes, attributes.copy()))
-            self._follow(attributes.values(), seen)
             if own := module._parameters:
-                parameters.update((id(t), t) for t in own.values() if t is not None)
+                contents.append((own, own.copy()))
+                seen.add(id(own))
+                for tensor in own.values():
+                    if tensor is not None:
+                        parameters[id(tensor)] = tensor
             if own := module._buffers:
-                buffers.update((id(t), t) for t in own.values() if t is not None)
+                contents.append((own, own.copy()))
+                seen.add(id(own))
+                for tensor in own.values():
+                    if tensor is not None:
+                        buffers[id(tensor)] = tensor
             if own := module._modules:
+                contents.append((own, own.copy()))
+                seen.add(id(own))
                 # Reversed, so that the stack gives them in the order of the model.
-                stack.extend(child for child in reversed(own.values()) if child is not None)
+                stack.extend([child for child in reversed(own.values()) if child is not None])
+            self._follow(attributes.values(), seen)
         self.parameters = list(parameters.values())
         self.buffers = list(buffers.values())
-        if any(isinstance(t, UninitializedTensorMixin) for t in (*self.parameters, *self.buffers)):
+        if any(isinstance(t, _UNINITIALIZED) for t in (*self.parameters, *self.buffers)):
             raise _lazy_error(model)
 
     def restore(self) -> dict[str, str]:
@@ -424,7 +450,8 @@ class _Modules:
         return {} if now is None else _differences(self._names(), now)
 
     def _follow(self, values: Iterable[Any], seen: set[int]) -> None:
-        found = [value for value in values if value.__class__ in _STATEFUL]
+        stateful = _STATEFUL
+        found = [value for value in values if value.__class__ in stateful]
         self._empty.extend(filterfalse(None, found))
         for value in filter(None, found):
             cls = value.__class__
@@ -441,11 +468,8 @@ class _Modules:
 
 
 def _same_dict(now: dict[Any, Any], before: dict[Any, Any]) -> bool:
-    return (
-        len(now) == len(before)
-        and all(map(is_, now.values(), before.values()))
-        and list(now) == list(before)
-    )
+    # Equal is not enough: an equal tensor may hold the step's graph.
+    return list(now) == list(before) and all(map(is_, now.values(), before.values()))
 
 
 def _same(now: Any, before: Any) -> bool:
@@ -480,7 +504,7 @@ def _differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str
 
 def _lazy_error(model: nn.Module) -> ModelError:
     tensors = (*model.named_parameters(), *model.named_buffers())
-    names = [name for name, t in tensors if isinstance(t, UninitializedTensorMixin)]
+    names = [name for name, t in tensors if isinstance(t, _UNINITIALIZED)]
     return ModelError(
         f"the model has {_count(names, 'parameter')} without a shape yet.",
         facts=_some([f"{name}   not initialised" for name in names]),

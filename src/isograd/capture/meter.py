@@ -16,11 +16,18 @@ from torch import Tensor
 
 from isograd.capture.attention import attention_inputs, attention_stats, softmax_stats
 from isograd.capture.draft import Draft
-from isograd.capture.norms import SMALL, Rows, Slot, norm_and_nonfinite
+from isograd.capture.norms import (
+    SMALL,
+    Rows,
+    Slot,
+    norm_and_nonfinite,
+    row_norms,
+    row_zero_fractions,
+)
 from isograd.records.tensor_stats import TensorStats, UnitStats
 
 _SAMPLE = 4096
-_SAMPLE_ROWS = 256
+_SAMPLE_ROWS = 64
 # A derivative below 5 % of its largest value lets less than a twentieth of the gradient pass.
 SATURATED = 0.05
 # Ops that move numbers without changing them: their statistics are those of their input.
@@ -57,7 +64,7 @@ class Meter:
         """Note what the call made. Never keeps `out` itself."""
         out = out.detach()
         if draft.name == "scaled_dot_product_attention":
-            draft.attention_inputs = attention_inputs(args, kwargs)
+            draft.attention_inputs = attention_inputs(draft, args, kwargs)
             draft.attention = attention_stats(args, kwargs)
         elif draft.name == "softmax" and out.dim() >= 2 and _over_last(out, args, kwargs):
             draft.attention = softmax_stats(inputs[0].detach(), out)
@@ -177,25 +184,17 @@ def _default_dim(out: Tensor) -> int:
 
 def _moment_rows(stack: Tensor) -> list[tuple[float, float, float, float, int, int]]:
     n = stack.shape[1]
-    wide = stack.double() if stack.device.type != "mps" else stack.float()
-    magnitude = wide.abs()
-    absmax = magnitude.amax(1)
-    columns = torch.stack(
-        (
-            wide.mean(1),
-            torch.linalg.vector_norm(wide, dim=1) / math.sqrt(n),
-            absmax,
-            torch.count_nonzero(stack, 1).to(wide.dtype),
-        ),
-        1,
-    ).tolist()
+    wide = stack if stack.dtype in (torch.float32, torch.float64) else stack.float()
+    means = wide.mean(1).tolist()
+    largest = wide.abs().amax(1).tolist()
+    zeros = row_zero_fractions(wide)
     rows = []
-    for row, (mean, rms, largest, nonzero) in enumerate(columns):
+    for row, norm in enumerate(row_norms(wide)):
         bad = nan = 0
-        if not math.isfinite(largest):
+        if not math.isfinite(norm):
             bad = n - int(torch.isfinite(wide[row]).sum())
             nan = int(torch.isnan(wide[row]).sum())
-        rows.append((mean, rms, largest, 1 - nonzero / n, bad, nan))
+        rows.append((means[row], norm / math.sqrt(n), largest[row], zeros[row], bad, nan))
     return rows
 
 
@@ -207,7 +206,7 @@ def _dead_rows(stack: Tensor) -> list[tuple[int, float]]:
 def _derivative_stats(
     rows: Tensor, derivative: Callable[[Tensor], Tensor], largest: float
 ) -> UnitStats:
-    slope = derivative(rows.double() if rows.device.type != "mps" else rows)
+    slope = derivative(rows.float() if rows.dtype != torch.float64 else rows)
     low = slope < SATURATED * largest
     numbers = torch.stack(
         (

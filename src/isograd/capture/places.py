@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import sysconfig
 from types import CodeType, FrameType
 from typing import NamedTuple
@@ -31,12 +30,11 @@ class Places:
     and functional code all get the right label, and nothing is registered on the model.
 
     Args:
-        model: Its `named_modules()` give the paths; a compiled model is read through.
+        model: Its `named_modules()` give the paths.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        root = unwrapped(model)
-        self._paths = {id(m): (path, type(m).__name__) for path, m in root.named_modules()}
+        self._paths = {id(m): (path, type(m).__name__) for path, m in model.named_modules()}
         self._codes: dict[CodeType, tuple[bool, bool]] = {}
         self._sources: dict[tuple[CodeType, int], str] = {}
 
@@ -70,17 +68,6 @@ class Places:
         if text is None:
             text = self._sources[key] = f"{_short(code.co_filename)}:{line}"
         return text
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The module inside `torch.compile`'s wrapper, or the model itself."""
-    inner = getattr(model, "_orig_mod", None)
-    return inner if isinstance(inner, nn.Module) else model
-
-
-def caller() -> FrameType:
-    """Frame two levels up: who called the function that calls this."""
-    return sys._getframe(2)
 
 
 def _is_user(filename: str) -> bool:

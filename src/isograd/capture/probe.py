@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,9 +15,8 @@ from isograd.capture.backward import Gradients
 from isograd.capture.fused import FusedLayers
 from isograd.capture.graph import backward_graph
 from isograd.capture.guard import untouched
-from isograd.capture.places import unwrapped
 from isograd.capture.report import assemble
-from isograd.capture.tagger import Tagger, named_parameters
+from isograd.capture.tagger import Tagger
 from isograd.errors import ModelError, StepError
 from isograd.records.snapshot import Snapshot
 
@@ -38,7 +38,7 @@ def probe(model: nn.Module, step: Step) -> Snapshot:
         StepError: If the step raises, changes the model, or does not return a scalar loss
             with a graph.
     """
-    parameters = dict(named_parameters(model))
+    parameters = dict(model.named_parameters()) if isinstance(model, nn.Module) else {}
     _require_trainable(model, parameters)
     guard = untouched(model)
     with guard:
@@ -51,7 +51,7 @@ def _measure(model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any
     tagger = Tagger(model, guard.watch, call_step.__code__)
     fused = FusedLayers(model)
     stance = torch.compiler.set_stance("force_eager")
-    with stance, fused.watched(), tagger.custom_functions(), tagger, _StepWarnings() as said:
+    with stance, fused.watched(), tagger.custom_functions(), tagger, _heard() as said:
         loss = call_step(step, model)
     check_loss(loss, tagger)
     value = float(loss.detach().real if loss.is_complex() else loss.detach())
@@ -62,7 +62,7 @@ def _measure(model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any
     seen = Gradients(graph)
     muted = _muted_hooks(parameters)
     try:
-        with stance, seen.hooked(graph, parameters), fused.hooked():
+        with stance, seen.hooked(graph, tagger.owner, parameters), fused.hooked():
             _backward(loss, tagger)
     finally:
         for parameter, hooks in muted:
@@ -71,7 +71,7 @@ def _measure(model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any
     seen.ledger.finish()
     tagger.meter.finish()
     time_gains, failed = fused.gains()
-    return assemble(value, tagger, graph, seen, parameters, time_gains, failed, said.texts)
+    return assemble(value, tagger, graph, seen, parameters, time_gains, failed, said)
 
 
 def call_step(step: Step, model: nn.Module) -> Any:
@@ -133,7 +133,7 @@ def _require_trainable(model: Any, parameters: dict[str, Any]) -> None:
         )
     if not parameters:
         raise ModelError(
-            f"{type(unwrapped(model)).__name__} has no parameters, so there is nothing to learn.",
+            f"{type(model).__name__} has no parameters, so there is nothing to learn.",
             causes=(
                 "layers are kept in a plain list or dict; use nn.ModuleList or nn.ModuleDict",
                 "tensors are not wrapped in nn.Parameter",
@@ -192,24 +192,18 @@ def _user_lines(error: BaseException) -> tuple[str, ...]:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if "torch" not in frame.filename.split("site-packages")[-1] and "isograd" not in frame.filename
+        if "torch" not in frame.filename.split("site-packages")[-1]
+        and "isograd" not in frame.filename
     ]
     return tuple(f"{f.filename}:{f.lineno}: {f.line}" for f in frames[-3:])
 
 
-class _StepWarnings(warnings.catch_warnings):
-    """Warnings of the step: shown as usual afterwards, and kept as text."""
-
-    def __init__(self) -> None:
-        super().__init__(record=True)
-        self.texts: list[str] = []
-
-    def __enter__(self) -> _StepWarnings:
-        self._log = super().__enter__()
-        return self
-
-    def __exit__(self, *exc: Any) -> None:
-        super().__exit__(*exc)
-        for item in self._log or ():
-            self.texts.append(str(item.message))
-            warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """Texts of the warnings of the body, which are shown as usual afterwards."""
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as log:
+        yield texts
+    for item in log:
+        texts.append(str(item.message))
+        warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)

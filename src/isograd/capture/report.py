@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from isograd.capture import kinds
-from isograd.capture.backward import OPAQUE, Gradients, gradient_numbers
-from isograd.capture.draft import Draft, Node
+from isograd.capture.backward import OPAQUE, Gradients
+from isograd.capture.draft import Draft
 from isograd.capture.graph import BackwardGraph
 from isograd.capture.meter import tensor_stats, unit_stats
 from isograd.capture.missing import missing_reasons
 from isograd.capture.norms import combined, dense, norm_and_nonfinite
 from isograd.capture.tagger import Tagger
+from isograd.capture.weights import parameter_stats
 from isograd.records.op import Edge, Op, Term
-from isograd.records.parameter import LayerSpeed, Missing, ParameterStats, TimeGains
+from isograd.records.parameter import LayerSpeed, Missing, TimeGains
 from isograd.records.snapshot import Snapshot
 
 _COMPILED = ("CompiledFunctionBackward",)
@@ -49,20 +48,18 @@ def assemble(
     """
     names = tagger.parameter_names
     edges = _edges(tagger, graph, seen, names, parameters)
-    reached = {
-        id(b.node.variable) for b in graph.borders if b.draft is None
-    } | {id(parameters[name]) for name in seen.inner}
+    reached = {id(b.node.variable) for b in graph.borders if b.draft is None} | {
+        id(parameters[name]) for name in seen.inner
+    }
     missing = missing_reasons(tagger, reached, parameters)
     if any("None of the inputs have requires_grad" in text for text in warned):
         missing = {name: _checkpointed(reason) for name, reason in missing.items()}
     fans = {d.parameter: d.fan_in for d in tagger.drafts if d.layer and d.parameter}
-    stats = {
-        name: _parameter_stats(parameter, missing.get(name), fans.get(name))
-        for name, parameter in parameters.items()
-    }
+    stats = parameter_stats(parameters, missing, fans)
     ops = _ops(tagger, graph, seen, edges)
     layers = _layers(seen)
-    samples = Counter(layer.samples for layer in layers).most_common(1)
+    # A layer that sees tokens flattened into the batch has a multiple of the batch size.
+    samples = min((layer.samples for layer in layers if layer.samples > 1), default=None)
     dtypes = Counter(str(p.dtype).removeprefix("torch.") for p in parameters.values())
     return Snapshot(
         loss=loss,
@@ -73,7 +70,7 @@ def assemble(
         recurrent=tuple(time_gains),
         not_observed=(*_opaque(graph), *failed, *_own_backward(tagger)),
         dtype=dtypes.most_common(1)[0][0],
-        samples=samples[0][0] if samples else None,
+        samples=samples,
     )
 
 
@@ -151,9 +148,11 @@ def _ops(
     for draft in tagger.drafts:
         norm = combined(arriving.get(draft.index, []))
         attention = draft.attention
-        if attention is not None and norm:
+        whole = draft.attention_output or draft
+        arrived = combined(arriving.get(whole.index, []))
+        if attention is not None and arrived:
             gains = {
-                f"gain_{short}": slot.value[0] / norm
+                f"gain_{short}": slot.value[0] / arrived
                 for short, slot in seen.attention.get(draft, {}).items()
             }
             attention = replace(attention, **gains)
@@ -168,6 +167,7 @@ def _ops(
                 grad_norm=norm,
                 grad_nonfinite=bad[draft.index],
                 on_path=draft.index in on_path,
+                loops=draft.loops,
                 inputs=tensor_stats(draft.input_moments),
                 output=tensor_stats(draft.moments),
                 units=unit_stats(draft.units),
@@ -191,23 +191,6 @@ def _loss_ops(tagger: Tagger, graph: BackwardGraph) -> set[int]:
     return found
 
 
-def _parameter_stats(
-    parameter: Tensor, missing: Missing | None, fan_in: int | None
-) -> ParameterStats:
-    gradient = parameter.grad
-    weight = norm_and_nonfinite(dense(parameter))[0]
-    shape = tuple(parameter.shape)
-    if gradient is None:
-        return ParameterStats(
-            shape, 0.0, 0.0, 0.0, 1.0, 0, weight, missing, parameter.requires_grad, fan_in
-        )
-    norm, absmax, zeros, bad = gradient_numbers(gradient)
-    rms = norm / math.sqrt(max(1, parameter.numel()))
-    return ParameterStats(
-        shape, norm, rms, absmax, zeros, bad, weight, missing, parameter.requires_grad, fan_in
-    )
-
-
 def _layers(seen: Gradients) -> tuple[LayerSpeed, ...]:
     layers = []
     for name, sums in seen.layers.items():
@@ -217,9 +200,7 @@ def _layers(seen: Gradients) -> tuple[LayerSpeed, ...]:
         units, samples, mean, rms = speeds
         path = name.removesuffix(".weight") if name.endswith(".weight") else name
         draft = sums.draft
-        layers.append(
-            LayerSpeed(path, draft.index, units, samples, mean, rms, draft.place.source)
-        )
+        layers.append(LayerSpeed(path, draft.index, units, samples, mean, rms, draft.place.source))
     return tuple(sorted(layers, key=lambda layer: layer.op_index))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -32,6 +33,10 @@ _QUERIES = frozenset(
 _NODE_GETTERS = frozenset("T mT H mH real imag data grad".split())
 
 
+# Ops of one time step that are searched for an earlier call with the same weight.
+_LOOP_REACH = 64
+
+
 class Tagger(TorchFunctionMode):
     """Notes for every graph node the call that made it.
 
@@ -49,12 +54,13 @@ class Tagger(TorchFunctionMode):
         self.follows: dict[Node, tuple[tuple[Node, int], ...]] = {}
         self.leaves: dict[Node, Tensor] = {}
         self.backward_source: str | None = None
-        self.parameter_names = {id(p): name for name, p in named_parameters(model)}
+        self.parameter_names = {id(p): name for name, p in model.named_parameters()}
         self.meter = Meter()
         self._watch = watch
         self._stop = stop
         self._places = Places(model)
         self._parametric: dict[Node, str] = {}
+        self._calls: dict[str, Draft] = {}
         self._plans: dict[Any, str | Callable[..., Any] | None] = {}
 
     def __torch_function__(
@@ -149,6 +155,10 @@ class Tagger(TorchFunctionMode):
         for _, node in fresh:
             self._claim(node, draft)
         refine(draft, inputs, before, fresh[0][0], args, kwargs)
+        if draft.parameter is not None and draft.kind in ("weight", "recurrence"):
+            earlier = self._calls.get(draft.parameter)
+            draft.loops = earlier is not None and _reads(draft, earlier)
+            self._calls[draft.parameter] = draft
         if inputs and all(p is not None for _, p in before) and name not in kinds.LAYERS:
             for _, node in fresh:
                 self._parametric[node] = next(p for _, p in before if p is not None)
@@ -187,7 +197,7 @@ class Tagger(TorchFunctionMode):
             self._expand(node, stack)
         place = self._places.here(sys._getframe(2), self._stop)
         for node in reversed(order):
-            name = type(node).__name__.removesuffix("Backward") or "function"
+            name = _node_name(node)
             draft = Draft(len(self.drafts), name, place, kinds.kind_of(name, place.module_type))
             self.drafts.append(draft)
             self.owner[node] = draft
@@ -218,12 +228,26 @@ class Tagger(TorchFunctionMode):
             self.cuts.append(Cut(name, place, nodes, named, torch.is_grad_enabled()))
 
 
-def named_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """Names and parameters; `torch.compile`'s prefix is left out, as users write names."""
-    return [
-        (name.removeprefix("_orig_mod.").replace("._orig_mod.", "."), parameter)
-        for name, parameter in model.named_parameters()
-    ]
+def _reads(draft: Draft, earlier: Draft) -> bool:
+    """True if `earlier` lies upstream of `draft`, in steps of a recurrent cell's length."""
+    stack, seen = list(draft.sources), set()
+    while stack and len(seen) < _LOOP_REACH:
+        source = stack.pop()
+        if source is earlier:
+            return True
+        if source.index > earlier.index and source not in seen:
+            seen.add(source)
+            stack.extend(source.sources)
+    return False
+
+
+def _node_name(node: Node) -> str:
+    """Name of the call behind a graph node that no call was seen to make.
+
+    `UnsafeViewBackward0` becomes `view`, as torch names the call.
+    """
+    stem = re.sub(r"Backward\d*$", "", type(node).__name__).removeprefix("Unsafe")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", stem).lower() or "function"
 
 
 def _plan(func: Callable[..., Any]) -> str | Callable[..., Any] | None:

@@ -10,7 +10,7 @@ such as a C++ optimizer or a DLPack capsule. The version counters show most of t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ _HARMLESS = frozenset(("requires_grad_", "detach_", "rename_", "retain_grad_"))
 _SETTERS = frozenset(("data", "real", "imag"))
 _LEAKING_GETTERS = frozenset(("__cuda_array_interface__", "__array_interface__"))
 
+_storage_address: Callable[[Tensor], int] = cast(Any, torch._C)._storage_address
 _reaches: dict[Any, Reach] = {}
 
 
@@ -96,7 +97,7 @@ def address(tensor: Tensor) -> int | None:
     while one of the tensors is alive.
     """
     try:
-        return torch._C._storage_address(local(tensor))
+        return _storage_address(local(tensor))
     except (RuntimeError, NotImplementedError):
         return None  # sparse, a functorch wrapper, a compiler's tensor
 
@@ -149,7 +150,9 @@ class WriteWatch:
         if kind is None:
             kind = _reaches[func] = reach(func)
         if kind != "none":
-            self._protect(args[:1] if kind == "first" and args else (*args, *(kwargs or {}).values()))
+            self._protect(
+                args[:1] if kind == "first" and args else (*args, *(kwargs or {}).values())
+            )
         elif kwargs and not _KEYWORDS.isdisjoint(kwargs):
             self._protect_keywords(func, args, kwargs)
 

@@ -11,6 +11,9 @@ from isograd.records.chain import Chain, Link, Segment, SegmentTerm, decades
 from isograd.records.op import Edge, Op
 from isograd.records.parameter import LayerSpeed, ParameterStats, TimeGains
 
+# Ops through which a gradient passes unchanged: a direct term is the identity path.
+_JOINS = ("residual", "reshape", "other")
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -63,7 +66,10 @@ class Snapshot:
         links = tuple(self._link(a, b) for a, b in zip(path, path[1:], strict=False))
         start = path[0].norm
         return Chain(
-            parameter, links, _ratio(stats.grad_norm, start), _closure(links, stats.grad_norm, start)
+            parameter,
+            links,
+            _ratio(stats.grad_norm, start),
+            _closure(links, stats.grad_norm, start),
         )
 
     def slowest(self) -> str | None:
@@ -130,30 +136,34 @@ class Snapshot:
         gain = _ratio(following.norm, here.norm)
         segment = self._segment(here, following) if following.terms else None
         kind = op.kind
-        if segment is not None and kind not in ("recurrence", "attention"):
-            if any(term.skip for term in segment.terms):
-                kind = "residual"
-            elif following.parameter is not None and _repeated(segment):
+        if segment is not None:
+            looped = following.parameter is not None and any(
+                self.ops[term.op].loops for term in following.terms
+            )
+            if looped:
                 kind = "recurrence"
+            elif kind in ("other", "reshape") and any(term.skip for term in segment.terms):
+                kind = "residual"
         return Link(
             op.name, op.module, op.source, kind, here.norm, gain, decades(gain), op.index, segment
         )
 
     def _segment(self, here: Edge, following: Edge) -> Segment:
-        terms = []
+        terms: list[SegmentTerm] = []
         for term in following.terms:
             op = self.ops[term.op]
             terms.append(
-                SegmentTerm(op.name, op.module, op.source, term.norm, skip=term.op == here.op)
+                SegmentTerm(
+                    op.name,
+                    op.module,
+                    op.source,
+                    term.norm,
+                    skip=term.op == here.op and op.kind in _JOINS,
+                )
             )
         first = following.op if following.op is not None else -1
         inside = max(0, (here.op or 0) - first) if following.op is not None else len(terms)
         return Segment(inside, tuple(terms), following.cross)
-
-
-def _repeated(segment: Segment) -> bool:
-    """One weight used by the same call again and again: a loop over time."""
-    return len({(term.op, term.module) for term in segment.terms}) == 1
 
 
 def _ratio(top: float, bottom: float) -> float:
@@ -161,7 +171,7 @@ def _ratio(top: float, bottom: float) -> float:
 
 
 def _closure(links: tuple[Link, ...], norm: float, start: float) -> float:
-    if norm == 0 or not math.isfinite(norm) or any(link.gain == 0 for link in links):
+    if not (0 < norm < math.inf and 0 < start < math.inf) or any(link.gain == 0 for link in links):
         return 0.0
     return abs(sum(math.log(link.gain) for link in links) - math.log(norm / start))
 

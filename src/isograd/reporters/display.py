@@ -254,7 +254,9 @@ def _comparison(comparison: Comparison | None, lang: str) -> Comparison | None:
         replace(item, name=translate(item.name, lang), reason=translate(item.reason, lang))
         for item in comparison.remedies
     )
-    return replace(comparison, metric_name=translate(comparison.metric_name, lang), remedies=remedies)
+    return replace(
+        comparison, metric_name=translate(comparison.metric_name, lang), remedies=remedies
+    )
 
 
 def _histories(diagnosis: Diagnosis, say: Say) -> Iterable[HistoryTable]:

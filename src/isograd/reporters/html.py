@@ -48,9 +48,7 @@ def _data(diagnosis: Diagnosis) -> dict[str, Any]:
     return {
         "diagnosis": diagnosis.to_dict(),
         "slowest": diagnosis.snapshot.slowest(),
-        "lines": {
-            lang: verdict.lines(diagnosis, speaker(lang), lang) for lang in LANGUAGES
-        },
+        "lines": {lang: verdict.lines(diagnosis, speaker(lang), lang) for lang in LANGUAGES},
         "speeds_note": {
             lang: display.layers_note(diagnosis.snapshot.layers, speaker(lang))
             for lang in LANGUAGES

@@ -1,8 +1,9 @@
 """English and Chinese.
 
-`assets/zh.json` maps English to Chinese. A key with `{placeholders}` is a template: it fills in
-text made here (`speaker`), and it recognises text that a rule has already filled in
-(`translate`). What has no entry stays English.
+`assets/zh.json` maps English to Chinese, in two parts. `interface` holds the words and templates
+of this package, filled in by `speaker`. `records` holds what rules and measurements write: they
+fill in their templates before a reporter sees them, so `translate` recognises them again. What
+has no entry stays English.
 """
 
 from __future__ import annotations
@@ -17,19 +18,42 @@ LANGUAGES = ("en", "zh")
 _FIELD = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 
 
+_added: dict[str, dict[str, str]] = {}
+
+
+def extend(lang: str, templates: dict[str, str]) -> None:
+    """Add what another package writes into records; its own texts travel with it.
+
+    Args:
+        lang: Language of the translations.
+        templates: English texts or templates with their translation.
+    """
+    _added.setdefault(lang, {}).update(templates)
+    for cached in (catalogue, _parts, _templates):
+        cached.cache_clear()
+
+
 @cache
 def catalogue(lang: str) -> dict[str, str]:
-    """English templates and their translations; empty for English.
+    """English words and templates with their translations; empty for English.
 
     Raises:
         ValueError: If there is no such language.
     """
+    parts = _parts(lang)
+    return {**parts["interface"], **parts["records"]}
+
+
+@cache
+def _parts(lang: str) -> dict[str, dict[str, str]]:
     if lang not in LANGUAGES:
         raise ValueError(f"`lang` must be one of {', '.join(LANGUAGES)}, got {lang!r}.")
     if lang == "en":
-        return {}
+        return {"interface": {}, "records": {}}
     file = resources.files("isograd.reporters") / "assets" / f"{lang}.json"
-    return json.loads(file.read_text(encoding="utf-8"))
+    parts = json.loads(file.read_text(encoding="utf-8"))
+    parts["records"].update(_added.get(lang, {}))
+    return parts
 
 
 def speaker(lang: str) -> Callable[..., str]:
@@ -72,7 +96,7 @@ def translate(text: str, lang: str) -> str:
 def _templates(lang: str) -> tuple[tuple[re.Pattern[str], tuple[str, ...], set[str], str], ...]:
     """Patterns, the most literal text first: the more specific template wins."""
     made: list[tuple[int, re.Pattern[str], tuple[str, ...], set[str], str]] = []
-    for english, target in catalogue(lang).items():
+    for english, target in _parts(lang)["records"].items():
         names = tuple(dict.fromkeys(_FIELD.findall(english)))
         if not names:
             continue

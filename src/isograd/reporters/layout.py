@@ -17,7 +17,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 Cell = tuple[str, str]
-_TOKENS = re.compile(r"[⺀-鿿가-힣豈-﫿︰-﹏＀-￯]|[^\s⺀-鿿가-힣豈-﫿︰-﹏＀-￯]+(?: %)?|\s+")
+_TOKENS = re.compile(r"[⺀-鿿가-힣豈-﫿︰-﹏＀-￯]|[^\s⺀-鿿가-힣豈-﫿︰-﹏＀-￯]+(?: %[,;.]?)?|\s+")
+_LAST = re.compile(r"[^\s⺀-￯]+$|.$")
 _NO_START = "，。；：！？、）」』】》%"
 
 
@@ -56,7 +57,9 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int)
             break
         used.remove(spare)
     widths = _shares([natural[i] for i in used], [least[i] for i in used], width - 2, gap)
-    heads = [(shorten(columns[i].title, w, "start"), "dim") for i, w in zip(used, widths, strict=True)]
+    heads = [
+        (shorten(columns[i].title, w, "start"), "dim") for i, w in zip(used, widths, strict=True)
+    ]
     lines = [_row(heads, columns, used, widths, gap)]
     lines += [_row([row[i] for i in used], columns, used, widths, gap) for row in rows]
     return lines
@@ -101,7 +104,7 @@ def shorten(text: str, width: int, keep: str = "middle") -> str:
     """Cut text to a number of cells, with an ellipsis.
 
     >>> shorten("blocks.11.mlp.act", 10), shorten("blocks.11.mlp.act", 10, "end")
-    ('block….act', '….mlp.act')
+    ('block….act', '…1.mlp.act')
     """
     if cell_len(text) <= width:
         return text
@@ -121,13 +124,21 @@ def _take(text: str, width: int, *, from_end: bool = False) -> str:
     return taken
 
 
-def paragraph(text: str, width: int, *, first: str = "", indent: str = "", style: str = "") -> list[Text]:
+def paragraph(
+    text: str, width: int, *, first: str = "", indent: str = "", style: str = ""
+) -> list[Text]:
     """Wrap text with a hanging indent; names between backticks stand out."""
     room = max(width - cell_len(indent), 20)
     rows = [""]
     for token in _pieces(clean(text), room):
         free = room - cell_len(rows[-1])
-        if cell_len(token.rstrip()) > free and token not in _NO_START:
+        if cell_len(token) > free and token in _NO_START and len(rows[-1]) > 1:
+            # Punctuation may not begin a line: what stands before it comes along.
+            word = _LAST.search(rows[-1])
+            carried = word[0] if word and word.start() > 0 else ""
+            rows[-1] = rows[-1][: len(rows[-1]) - len(carried)].rstrip()
+            rows.append(carried + token)
+        elif cell_len(token.rstrip()) > free:
             rows[-1] = rows[-1].rstrip()
             rows.append("" if token.isspace() else token)
         elif rows[-1] or not token.isspace():
@@ -166,7 +177,11 @@ def bar(decades: float, low: float, high: float, width: int) -> str:
     if math.isnan(decades):
         return " " * left + "?"
     if math.isinf(decades):
-        return "◀" + "█" * (left - 1) + "│" if decades < 0 else " " * left + "│" + "█" * (width - 2 - left) + "▶"
+        return (
+            "◀" + "█" * (left - 1) + "│"
+            if decades < 0
+            else " " * left + "│" + "█" * (width - 2 - left) + "▶"
+        )
     halves = round(abs(decades) * unit * 2)
     full, half = divmod(halves, 2)
     if decades < 0:

@@ -85,7 +85,9 @@ def missing(shown: Display, say: Say, width: int, full: bool) -> Lines:
         names = [f"`{name}`" for name in (row.names if full else row.names[:3])]
         if len(names) < row.count:
             names.append(say("and {n} more", n=row.count - len(names)))
-        listed = say("{reason} ({n}): {names}", reason=row.reason, n=row.count, names=say(", ").join(names))
+        listed = say(
+            "{reason} ({n}): {names}", reason=row.reason, n=row.count, names=say(", ").join(names)
+        )
         yield from paragraph(listed, width, first="- ", indent="  ")
         detail = " ".join(filter(None, [row.detail, f"({row.source})" if row.source else ""]))
         yield from paragraph(detail, width, first="  ", indent="  ", style="dim")
@@ -110,7 +112,11 @@ def attention(shown: Display, say: Say, width: int) -> Lines:
         assert seen is not None
         values = (seen.logit_max, seen.entropy, seen.gain_q, seen.gain_k, seen.gain_v)
         rows.append(
-            [(op.module or op.name, ""), (str(seen.keys), ""), *((numbers.number(v), "") for v in values)]
+            [
+                (op.module or op.name, ""),
+                (str(seen.keys), ""),
+                *((numbers.number(v), "") for v in values),
+            ]
         )
     yield from table(columns, rows, width)
     if len(shown.attention) > LAYERS:

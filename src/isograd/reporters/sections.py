@@ -12,12 +12,19 @@ from isograd.reporters import numbers
 from isograd.reporters.chain_view import NEAR_UNIT, ChainRow, ChainTable
 from isograd.reporters.display import Card, Display
 from isograd.reporters.layout import Cell, Column, axis, bar, clean, paragraph, shorten, table
-from isograd.reporters.measurements import attention, histories, layers, missing, recurrent, remedies
+from isograd.reporters.measurements import (
+    attention,
+    histories,
+    layers,
+    missing,
+    recurrent,
+    remedies,
+)
 from isograd.reporters.verdict import Say, Share
 
 Lines = Iterator[Text]
 MARKS = {"error": ("✗", "bold red"), "warning": ("!", "bold yellow"), "info": ("i", "bold blue")}
-SHORT = {"normalization": "norm", "recurrence": "recurrent"}
+SHORT = {"normalization": "norm.", "recurrence": "recurrent"}
 SENTENCES = 6  # of what was not observed or not checked, before the rest is only counted
 MODULES = 8
 
@@ -155,14 +162,26 @@ def _chain_row(row: ChainRow, say: Say, low: float, high: float, width: int) -> 
         text = say("… {n} links", n=row.count)
         numbers_ = [(numbers.signed(row.decades), "dim"), (numbers.signed(row.so_far), "dim")]
         drawn = bar(row.decades, low, high, width)
-        return [(text, "dim"), *[("", "")] * 3, (numbers.number(row.gain), "dim"), *numbers_, (drawn, "dim")]
+        return [
+            (text, "dim"),
+            *[("", "")] * 3,
+            (numbers.number(row.gain), "dim"),
+            *numbers_,
+            (drawn, "dim"),
+        ]
     if row.role == "cross":
         share = "-" if math.isnan(row.gain) else f"{100 * row.gain:+.0f} %"
         return [("  " + say("cross"), "dim"), *[("", "")] * 3, (share, "dim"), *[("", "")] * 3]
     if row.role == "term":
         name = "  + " + (say(row.kind) if row.kind == "skip" else row.op)
         here = [("", ""), ("", "")] if row.kind == "skip" else [(module, "dim"), (source, "dim")]
-        return [(name, "dim"), *here, (say(row.kind), "dim"), (numbers.number(row.gain), "dim"), *[("", "")] * 3]
+        return [
+            (name, "dim"),
+            *here,
+            (say(row.kind), "dim"),
+            (numbers.number(row.gain), "dim"),
+            *[("", "")] * 3,
+        ]
     style = _style(row.decades)
     return [
         (row.op, ""),

@@ -96,10 +96,13 @@ def _factors(diagnosis: Diagnosis, chain: Chain | None, say: Say) -> str:
         return say("no gradient reached any parameter, so there is no product to take apart")
     for link in chain.links:
         if not math.isfinite(link.decades):
-            values = {"op": link.op, "module": link.module or "-", "source": link.source or "-"}
+            place = say(" in `{module}`", module=link.module) if link.module else ""
+            place += say(" ({source})", source=link.source) if link.source else ""
             if link.gain == 0:
-                return say("the gradient is exactly zero below `{op}` in `{module}` ({source})", **values)
-            return say("the gradient is not finite below `{op}` in `{module}` ({source})", **values)
+                return say(
+                    "the gradient is exactly zero below `{op}`{place}", op=link.op, place=place
+                )
+            return say("the gradient is not finite below `{op}`{place}", op=link.op, place=place)
     total = sum(link.decades for link in chain.links)
     head = chain.links[0]
     ends = {
@@ -110,7 +113,11 @@ def _factors(diagnosis: Diagnosis, chain: Chain | None, say: Say) -> str:
         return say("no decade lost or gained between `{a}` and `{b}`", **ends)
     parts = shares(diagnosis.snapshot.decades("kind"))
     listed = say(", ").join(
-        say("{kind} {percent} %", kind=say(KIND_NAMES.get(part.name, part.name)), percent=part.percent)
+        say(
+            "{kind} {percent} %",
+            kind=say(KIND_NAMES.get(part.name, part.name)),
+            percent=part.percent,
+        )
         for part in parts[:4]
         if part.percent
     )
@@ -168,7 +175,9 @@ def _checked(diagnosis: Diagnosis, say: Say) -> str:
         reached=reached,
         all=len(snapshot.parameters),
     )
-    speeds = [s for s in snapshot.layers if math.isfinite(s.per_sample_rms) and s.per_sample_rms > 0]
+    speeds = [
+        s for s in snapshot.layers if math.isfinite(s.per_sample_rms) and s.per_sample_rms > 0
+    ]
     if len(speeds) > 1:
         fast = max(speeds, key=lambda s: s.per_sample_rms)
         slow = min(speeds, key=lambda s: s.per_sample_rms)

@@ -1,5 +1,6 @@
 """Records in, findings out. One rule is one file; `engine` finds them."""
 
+from isograd.rules.engine import chinese as chinese
 from isograd.rules.engine import diagnose as diagnose
 from isograd.rules.engine import documentation as documentation
 from isograd.rules.engine import rules as rules

@@ -127,31 +127,23 @@ class Case:
         return {op.index for op in self.snapshot.ops if op.index > last}
 
     def hidden_activations(self) -> list[Op]:
-        """Activation functions that some later layer reads."""
+        """Activation functions that some later layer reads, with finite outputs."""
         return [
             op
             for op in self.snapshot.ops
             if op.kind == "activation"
             and op.units is not None
             and op.on_path
+            and not (op.output and op.output.nonfinite)
             and op.index not in self.before_loss
         ]
 
 
-def share_text(by_kind: dict[str, float], sign: int) -> str:
-    """Shares of the decades lost (`sign` -1) or gained (+1), such as "activation 93 %"."""
-    parts = {kind: value * sign for kind, value in by_kind.items() if value * sign > 0}
-    total = sum(parts.values())
-    if not total or not math.isfinite(total):
-        return ""
-    ranked = sorted(parts.items(), key=lambda item: -item[1])
-    words = [
-        f"{CAUSE_WORDS.get(CAUSES.get(kind, 'none'), kind) if kind in CAUSES else kind}"
-        f" {100 * value / total:.0f} %"
-        for kind, value in ranked
-        if value / total >= 0.01
-    ]
-    return ", ".join(words)
+def share(by_kind: dict[str, float], kind: str) -> float:
+    """Share of one kind in all decades of its sign, in [0, 1]."""
+    sign = math.copysign(1, by_kind[kind])
+    alike = [value for value in by_kind.values() if value * sign > 0]
+    return by_kind[kind] / sum(alike) if alike else 0.0
 
 
 def span(names: list[str]) -> str:

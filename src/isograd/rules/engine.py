@@ -2,7 +2,7 @@
 
 A rule is a module of this package whose name starts with a letter and three digits. It has
 `CODE`, `EXPLAINS` (codes of its symptoms), `REQUIRES` (what a case must hold), a docstring that
-is its documentation, and `check(case)` that yields findings. Codes are never reused:
+is its documentation, `ZH` (its texts in Chinese) and `check(case)` that yields findings. Codes are never reused:
 1xx gain, 2xx time axis, 3xx optimisation, 4xx loss head and data, 5xx graph, 6xx numbers and
 precision, 7xx instability.
 """
@@ -29,6 +29,7 @@ class Rule(Protocol):
     CODE: str
     EXPLAINS: tuple[str, ...]
     REQUIRES: tuple[str, ...]
+    ZH: dict[str, str]
     __doc__: str | None
 
     def check(self, case: Case) -> Iterator[Finding]:
@@ -47,6 +48,11 @@ def rules() -> tuple[Rule, ...]:
         if _RULE_FILE.fullmatch(name)
     ]
     return tuple(found)
+
+
+def chinese() -> dict[str, str]:
+    """Templates of all rules' texts with their Chinese."""
+    return {english: text for rule in rules() for english, text in rule.ZH.items()}
 
 
 def documentation(code: str) -> str:

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding
-from isograd.rules.case import CAUSE_WORDS, CAUSES, Case, Hidden, share_text
+from isograd.rules.case import CAUSE_WORDS, CAUSES, Case, Hidden, share
 
 CODE = "G101"
 EXPLAINS: tuple[str, ...] = ()
@@ -79,8 +79,9 @@ def _finding(hidden: Hidden, limit: float) -> Finding:
                 kinds[kind],
                 "decades",
                 None,
-                f"sum over the chain; shares of the loss: {share_text(kinds, -1)}",
+                "sum over the chain",
             ),
+            Evidence("its share of the loss", share(kinds, kind), "", None, "of all decades lost"),
             Evidence("decades per layer", -per_layer, "decades"),
             Evidence(
                 "typical factor of this kind",
@@ -124,3 +125,39 @@ def _advice(kind: str) -> tuple[str, ...]:
         ),
         "loss": ("check the loss head: its own derivative is close to zero",),
     }[kind]
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "gradient vanishes: {n} decades lost between `{a}` and `{b}`, most of it by {cause}": (
+        "梯度消失：从 `{a}` 到 `{b}` 损失 {n} 个数量级，主要原因是{cause}"
+    ),
+    "decades between last and first layer": "末层到首层的数量级变化",
+    "decades by {cause}": "其中由{cause}造成的数量级变化",
+    "decades per layer": "每层的数量级变化",
+    "typical factor of this kind": "该类因子的典型值",
+    "width noise": "有限宽度造成的波动",
+    "norm of the gradient at the first layer / at the last, log10": (
+        "首层与末层梯度范数之比，取以 10 为底的对数"
+    ),
+    "sum over the chain": "沿链求和",
+    "its share of the loss": "其占损失的比例",
+    "of all decades lost": "占全部损失的数量级",
+    "geometric mean of the gains on the chain": "链上增益的几何平均",
+    "replace the activation by ReLU or GELU and initialise with He "
+    '(`nn.init.kaiming_normal_(w, nonlinearity="relu")`)': (
+        '换用 ReLU 或 GELU，并用 He 初始化（`nn.init.kaiming_normal_(w, nonlinearity="relu")`）'
+    ),
+    "or put LayerNorm or BatchNorm in front of the activation": (
+        "或在激活函数之前加 LayerNorm 或 BatchNorm"
+    ),
+    "or scale the weights so that the gain is 1 for this activation": (
+        "或缩放权重，使该激活函数下的增益为 1"
+    ),
+    "initialise the weights for this activation "
+    '(`nn.init.kaiming_normal_(w, nonlinearity="relu")`, xavier for tanh)': (
+        '按激活函数初始化权重（ReLU 用 `nn.init.kaiming_normal_(w, nonlinearity="relu")`，'
+        "tanh 用 xavier）"
+    ),
+    "or add residual connections or normalisation": "或加入残差连接或归一化",
+}

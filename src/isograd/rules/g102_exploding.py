@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding
-from isograd.rules.case import CAUSE_WORDS, CAUSES, Case, share_text
+from isograd.rules.case import CAUSE_WORDS, CAUSES, Case, share
 
 CODE = "G102"
 EXPLAINS: tuple[str, ...] = ()
@@ -68,7 +68,10 @@ def check(case: Case) -> Iterator[Finding]:
                 kinds[kind],
                 "decades",
                 None,
-                f"sum over the chain; shares of the gain: {share_text(kinds, 1)}",
+                "sum over the chain",
+            ),
+            Evidence(
+                "its share of the gain", share(kinds, kind), "", None, "of all decades gained"
             ),
             Evidence("width noise", hidden.noise, "decades", None, "sqrt(5 sum 1/width)"),
         ),
@@ -80,3 +83,19 @@ def check(case: Case) -> Iterator[Finding]:
         ),
         confidence=min(0.99, 0.5 + 0.5 * (hidden.decades - limit) / limit),
     )
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "gradient explodes: {n} decades gained between `{a}` and `{b}`, most of it by {cause}": (
+        "梯度爆炸：从 `{a}` 到 `{b}` 放大 {n} 个数量级，主要原因是{cause}"
+    ),
+    "its share of the gain": "其占放大的比例",
+    "of all decades gained": "占全部放大的数量级",
+    "initialise the weights for this activation: variance 2/fan_in for ReLU, 1/fan_in "
+    "for tanh": "按激活函数初始化权重：ReLU 方差取 2/fan_in，tanh 取 1/fan_in",
+    "scale residual branches by 1/sqrt(2 depth), or normalise": (
+        "把残差分支乘以 1/sqrt(2·深度)，或加归一化"
+    ),
+    "clip the gradient norm only after the factor is right": "先修正该因子，再考虑梯度裁剪",
+}

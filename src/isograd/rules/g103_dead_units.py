@@ -86,3 +86,20 @@ def _values(op: Op) -> int:
     for size in op.output.shape:
         entries *= size
     return entries // max(1, op.units.units)
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "dead units: {share} of `{a}` never activates ({where})": (
+        "神经元死亡：`{a}` 中 {share} 的单元从不激活（{where}）"
+    ),
+    "dead share of {name}": "{name} 中死亡单元的比例",
+    "units silent for all {n} values of the batch": "在该批全部 {n} 个取值上都为零的单元",
+    "check the biases in front of it: a large negative bias silences a unit": (
+        "检查它前面的偏置：很大的负偏置会让单元永远不激活"
+    ),
+    "initialise with He and biases at 0, lower the learning rate": (
+        "用 He 初始化、偏置取 0，并降低学习率"
+    ),
+    "use leaky ReLU or GELU": "改用 leaky ReLU 或 GELU",
+}

@@ -48,9 +48,7 @@ def check(case: Case) -> Iterator[Finding]:
     groups: dict[tuple[str, str | None, str, str], list[str]] = defaultdict(list)
     for name in zero:
         link = _where(snapshot.chain(name))
-        key = (
-            (link.op, link.source, link.module, link.kind) if link else ("loss", None, "", "loss")
-        )
+        key = (link.op, link.source, link.module, link.kind) if link else ("loss", None, "", "loss")
         groups[key].append(name)
     for (op, source, module, kind), names in groups.items():
         severity = _severity(case, kind, len(names) / len(live), source, module)
@@ -83,9 +81,7 @@ def _where(chain: Chain) -> Link | None:
     return next((link for link in chain.links if link.norm > 0 and link.gain == 0), None)
 
 
-def _severity(
-    case: Case, kind: str, share: float, source: str | None, module: str
-) -> Severity:
+def _severity(case: Case, kind: str, share: float, source: str | None, module: str) -> Severity:
     if case.snapshot.loss == 0:
         return "info"
     if kind == "weight" and share < STUCK:
@@ -111,3 +107,28 @@ def _advice(kind: str, severity: Severity) -> tuple[str, ...]:
     if kind == "loss":
         return ("the loss does not change with the output: check clamps, labels and masks",)
     return ("look at this op: its derivative is zero for every entry",)
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "gradient is exactly zero below `{op}` of `{module}`: {names}": (
+        "在 `{module}` 的 `{op}` 之后梯度恒为零：{names}"
+    ),
+    "gradient is exactly zero below `{op}`: {names}": "在 `{op}` 之后梯度恒为零：{names}",
+    "share of parameters with zero gradient": "梯度恒为零的参数比例",
+    "non-zero entries counted, not a norm": "由非零元素计数得出，而非范数",
+    "nothing to do if this zero is by design (zero-initialised branch, unused part)": (
+        "若此零是有意设计（零初始化的分支、未使用的部分），无需处理"
+    ),
+    "every unit is dead or saturated here: check biases, input scale and learning rate": (
+        "此处所有单元都死亡或饱和：检查偏置、输入尺度和学习率"
+    ),
+    "use an activation with a slope on both sides": "改用两侧都有斜率的激活函数",
+    "the weights of this layer are exactly zero: initialise them": ("该层权重全为零：请初始化"),
+    "the loss does not change with the output: check clamps, labels and masks": (
+        "损失不随输出变化：检查截断、标签和掩码"
+    ),
+    "look at this op: its derivative is zero for every entry": (
+        "检查该算子：它对每个元素的导数都为零"
+    ),
+}

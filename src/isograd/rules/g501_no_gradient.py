@@ -79,7 +79,31 @@ _ADVICE: dict[str, tuple[str, ...]] = {
     "no-grad": ("move the call out of torch.no_grad()",),
     "reentrant checkpoint": ("pass `use_reentrant=False` to torch.utils.checkpoint",),
     "non-differentiable": (
-        "replace the op by one with a derivative (softmax for argmax, straight-through for "
-        "round)",
+        "replace the op by one with a derivative (softmax for argmax, straight-through for round)",
     ),
+}
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "no gradient reaches {names}: {detail}": "{names} 得不到梯度：{detail}",
+    "parameters without gradient": "没有梯度的参数",
+    "nothing to do if the freeze is meant; else `requires_grad_(True)`": (
+        "若有意冻结则无需处理；否则 `requires_grad_(True)`"
+    ),
+    "nothing to do if this part is meant to rest on this batch; else call it": (
+        "若这部分在本批中本就不用则无需处理；否则请在前向中调用它"
+    ),
+    "nothing to do if its result is only logged; else use it in the loss": (
+        "若其结果只用于记录则无需处理；否则请让它进入损失"
+    ),
+    "remove the call that detaches, or freeze the parameters openly": (
+        "去掉切断计算图的调用，或明确冻结这些参数"
+    ),
+    "move the call out of torch.no_grad()": "把该调用移出 torch.no_grad()",
+    "pass `use_reentrant=False` to torch.utils.checkpoint": (
+        "给 torch.utils.checkpoint 传入 `use_reentrant=False`"
+    ),
+    "replace the op by one with a derivative (softmax for argmax, straight-through for "
+    "round)": "换成可导的算子（用 softmax 代替 argmax，round 用直通估计）",
 }

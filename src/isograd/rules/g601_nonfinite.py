@@ -30,7 +30,7 @@ from isograd.records.finding import Cause
 from isograd.rules.case import Case
 
 CODE = "G601"
-EXPLAINS = ("G101", "G102", "G105")
+EXPLAINS = ("G101", "G102", "G103", "G104", "G105")
 REQUIRES: tuple[str, ...] = ()
 
 
@@ -148,3 +148,42 @@ def _advice(op: Op | None) -> tuple[str, ...]:
         "look at the range of its input above",
         "lower the learning rate or use a wider dtype if numbers grew into overflow",
     )
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "the loss is {what}; no op shows where it began": "损失为 {what}；没有算子显示它从何处开始",
+    "the loss is {what}: the input of `{op}` already holds {n} such entries": (
+        "损失为 {what}：`{op}` 的输入中已有 {n} 个这样的元素"
+    ),
+    "the loss is {what}: it begins in the forward pass at `{op}`": (
+        "损失为 {what}：前向计算中从 `{op}` 开始"
+    ),
+    "the loss is finite but its gradient is not: it begins in the backward pass of `{op}`": (
+        "损失有限但梯度不是：反向计算中从 `{op}` 开始"
+    ),
+    "the loss is finite but its gradient is not": "损失有限但梯度不是",
+    "non-finite entries of its output": "其输出中的 NaN/Inf 个数",
+    "parameters with non-finite gradient": "梯度含 NaN/Inf 的参数个数",
+    "largest entry of its input": "其输入的最大绝对值",
+    "zeros in its input": "其输入中零的比例",
+    "clean the data: `torch.isfinite(x).all()` before the model": (
+        "清洗数据：在模型之前检查 `torch.isfinite(x).all()`"
+    ),
+    "check the normalisation of the inputs (division by a zero standard deviation)": (
+        "检查输入的归一化（是否除以了零标准差）"
+    ),
+    "keep the argument of `{op}` away from 0: clamp it or add eps inside": (
+        "让 `{op}` 的自变量远离 0：截断或在其中加 eps"
+    ),
+    "with `torch.where`, make the unused branch safe too: its gradient is computed": (
+        "使用 `torch.where` 时，未选中的分支也要安全：它的梯度同样会被计算"
+    ),
+    "subtract the maximum first, or use logsumexp or a loss that takes logits": (
+        "先减去最大值，或用 logsumexp，或用接收 logits 的损失"
+    ),
+    "look at the range of its input above": "查看上面列出的输入范围",
+    "lower the learning rate or use a wider dtype if numbers grew into overflow": (
+        "若数值增长到溢出，降低学习率或使用更宽的数据类型"
+    ),
+}

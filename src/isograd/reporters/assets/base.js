@@ -97,9 +97,16 @@ function section(id, title, ...children) {
 
 const tip = document.getElementById("tip");
 
+let tipAnchor = null; // set while the tooltip belongs to the keyboard focus, and so follows scrolling
+
 function showTip(anchor, content, x) {
   tip.replaceChildren(content);
   tip.hidden = false;
+  tipAnchor = x === undefined ? anchor : null;
+  placeTip(anchor, x);
+}
+
+function placeTip(anchor, x) {
   const box = anchor.getBoundingClientRect();
   const left = x === undefined ? box.left + box.width / 3 : x + 14;
   const top = box.bottom + 6 + tip.offsetHeight < innerHeight ? box.bottom + 6 : Math.max(4, box.top - tip.offsetHeight - 6);
@@ -111,5 +118,5 @@ function hideTip() {
   tip.hidden = true;
 }
 
-addEventListener("scroll", hideTip, { passive: true, capture: true });
+addEventListener("scroll", () => (tipAnchor && !tip.hidden ? placeTip(tipAnchor) : hideTip()), { passive: true, capture: true });
 addEventListener("keydown", (event) => event.key === "Escape" && hideTip());

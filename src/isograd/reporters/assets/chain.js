@@ -71,11 +71,17 @@ function rowsOf(links) {
 
 // --- Scale: decades, 0 included, with round ticks.
 
+// The smallest 1, 2 or 5 times a power of ten that is at least `size`.
+function roundStep(size, smallest) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(size, smallest)));
+  return [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= Math.max(size, smallest) * (1 - 1e-9));
+}
+
 function scaleOf(links) {
   const values = finite(links.map((link) => link.after));
   let low = least(values, 0);
   let high = most(values, 0);
-  const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 500].find((size) => (high - low) / size <= 7) || 1000;
+  const step = roundStep((high - low) / 7, 0.1);
   low = Math.floor(low / step + 1e-9) * step;
   high = Math.max(Math.ceil(high / step - 1e-9) * step, low + step);
   const ticks = [];
@@ -123,7 +129,7 @@ function bar(row, scale) {
 function waterfallRow(row, scale, redraw) {
   const label = row.links
     ? h("span", { class: "label fold" }, t("… {n} links together", { n: row.count }))
-    : h("span", { class: "label" }, h("b", {}, row.op.name), row.terms.length ? h("em", {}, "⑂" + row.terms.length) : null,
+    : h("span", { class: "label" }, h("b", {}, row.op.name), row.terms.length ? h("em", {}, t("{n} paths", { n: row.terms.length })) : null,
         h("span", {}, row.op.module || "–"), h("small", {}, row.op.source || ""));
   const name = row.links ? t("… {n} links together", { n: row.count }) : `${row.op.name} ${row.op.module}`;
   const item = h("li", { class: "row", tabindex: -1, "aria-label": `${name}, ${signed(row.decades)} ${t("decades")}` },

@@ -44,8 +44,8 @@ function decadesBy(links, key, name) {
 
 function speedBars(layers) {
   const logs = finite(layers.flatMap((layer) => [log10(layer.batch_mean), log10(layer.per_sample_rms)]));
-  const low = Math.floor(least(logs, 0 + (logs.length ? Infinity : 0)));
-  const high = Math.max(Math.ceil(most(logs, -Infinity)), low + 1);
+  const low = logs.length ? Math.floor(least(logs)) : 0;
+  const high = Math.max(Math.ceil(most(logs)), low + 1);
   const width = (value) => (Number.isFinite(log10(value)) ? `max(2px, ${(100 * (log10(value) - low)) / (high - low)}%)` : "0");
   const every = Math.max(1, Math.ceil((high - low) / 6));
   const ticks = [];
@@ -55,9 +55,11 @@ function speedBars(layers) {
     h("span", { class: "track" }, h("i", { class: "bar mean", style: { width: width(layer.batch_mean) } }),
       h("i", { class: "bar each", style: { width: width(layer.per_sample_rms) } })),
     h("span", { class: "gain" }, number(layer.batch_mean)), h("span", { class: "gain" }, number(layer.per_sample_rms))));
+  const names = [["mean", t("batch mean")], ["each", t("per-sample RMS")]];
   const head = h("div", { class: "line speed head" }, h("span", { class: "label" }, t("layer")), h("span", { class: "track" }, ticks),
-    h("span", { class: "gain" }, h("i", { class: "swatch mean" }), t("batch mean")), h("span", { class: "gain" }, h("i", { class: "swatch each" }), t("per-sample RMS")));
-  return h("div", { class: "bars scroll", style: { "--tick": (100 * every) / (high - low) + "%" }, tabindex: 0, role: "group", "aria-label": t("learning speed of each layer") }, head, rows);
+    names.map(([kind, name]) => h("span", { class: "gain", title: name }, h("i", { class: "swatch " + kind }), h("span", {}, name))));
+  const legend = h("p", { class: "legend" }, names.map(([kind, name]) => h("span", {}, h("i", { class: "swatch " + kind }), name)));
+  return h("div", {}, legend, h("div", { class: "bars scroll", style: { "--tick": (100 * every) / (high - low) + "%" }, tabindex: 0, role: "group", "aria-label": t("learning speed of each layer") }, head, rows));
 }
 
 // --- Line chart; the pointer or the arrow keys read off all lines at a step.
@@ -72,7 +74,16 @@ function rangeOf(series, log) {
   const values = finite(series.flatMap((line) => line.values.map((v) => (log ? log10(v) : real(v)))));
   if (!values.length) return [0, 1];
   const [low, high] = [least(values), most(values)];
-  return low === high ? [low - 0.5, high + 0.5] : [low, high];
+  const room = (high - low) * 0.04 || 0.5;
+  return [low - room, high + room];
+}
+
+// Round ticks inside the range; on a log axis whole decades, unless it spans less than one.
+function roundTicks(low, high, log) {
+  const step = roundStep((high - low) / 4, log && high - low >= 1 ? 1 : (high - low) / 10);
+  const ticks = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) ticks.push(Number((i * step).toPrecision(12)));
+  return ticks;
 }
 
 function lineChart({ title, steps, series, log, range }) {
@@ -81,10 +92,10 @@ function lineChart({ title, steps, series, log, range }) {
   const [start, end] = [steps[0] || 0, steps[steps.length - 1] || 1];
   const x = (step) => BOX.left + (inner.w * (step - start)) / (end - start || 1);
   const y = (value) => BOX.top + inner.h * (1 - ((log ? log10(value) : real(value)) - low) / (high - low));
-  const ticks = [0, 1, 2, 3].map((i) => low + ((high - low) * i) / 3);
+  const ticks = roundTicks(low, high, log);
   const grid = ticks.map((tick) => {
     const at = BOX.top + inner.h * (1 - (tick - low) / (high - low));
-    const text = log ? number(10 ** tick) : plain(tick);
+    const text = !log ? plain(tick) : Number.isInteger(tick) ? "1e" + tick : number(10 ** tick);
     return [svg("line", { x1: BOX.left, x2: BOX.left + inner.w, y1: at, y2: at, class: "grid" }), svg("text", { x: BOX.left - 6, y: at + 4, class: "y" }, text)];
   });
   const lines = series.map((line, i) => {
@@ -139,7 +150,7 @@ function trainings(list) {
   const losses = rangeOf(list.map(([, history]) => ({ values: history.loss })), false);
   const scores = rangeOf(list.map(([, history]) => ({ values: history.metric })), false);
   return h("div", { class: "charts" }, list.flatMap(([title, history]) => {
-    const name = (what) => (title ? `${title}: ${what}` : what);
+    const name = (what) => (title ? t("{name}: {value}", { name: title, value: what }) : what);
     const one = (what, values, colour, range) => values.length
       ? lineChart({ title: name(what), steps: history.steps, series: [{ name: what, values, colour }], log: false, range }) : null;
     if (!history.steps.length) return [];

@@ -1,0 +1,99 @@
+"""Numbers of every parameter and its gradient after the backward pass."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from isograd.capture.norms import (
+    SMALL,
+    Rows,
+    Slot,
+    dense,
+    norm_and_nonfinite,
+    row_norms,
+    row_zero_fractions,
+)
+from isograd.records.parameter import Missing, ParameterStats
+
+# norm, absmax, zero_fraction, nonfinite
+Numbers = tuple[float, float, float, int]
+
+
+def parameter_stats(
+    parameters: dict[str, Tensor],
+    missing: dict[str, Missing],
+    fans: dict[str, int | None],
+) -> dict[str, ParameterStats]:
+    """Measure all parameters; small ones of one shape together.
+
+    Args:
+        parameters: By name, with `.grad` of the backward pass.
+        missing: Reasons for those without a gradient.
+        fans: fan_in by name, where known.
+    """
+    rows = Rows(_number_rows)
+    weights: dict[str, Slot] = {}
+    gradients: dict[str, Slot] = {}
+    for name, parameter in parameters.items():
+        weights[name] = _queue(rows, parameter)
+        if parameter.grad is not None:
+            gradients[name] = _queue(rows, parameter.grad)
+    rows.flush()
+    out = {}
+    for name, parameter in parameters.items():
+        slot = gradients.get(name)
+        norm, absmax, zeros, bad = (0.0, 0.0, 1.0, 0) if slot is None else slot.value
+        out[name] = ParameterStats(
+            tuple(parameter.shape),
+            norm,
+            norm / math.sqrt(max(1, parameter.numel())),
+            absmax,
+            zeros,
+            bad,
+            weights[name].value[0],
+            missing.get(name),
+            parameter.requires_grad,
+            fans.get(name),
+        )
+    return out
+
+
+def _queue(rows: Rows, tensor: Tensor) -> Slot:
+    plain = tensor.layout is torch.strided and not tensor.is_complex() and tensor.numel()
+    if plain and tensor.numel() <= SMALL and tensor.is_floating_point():
+        return rows.add(tensor.detach().reshape(-1))
+    if isinstance(tensor, torch.nn.Parameter):
+        return Slot((norm_and_nonfinite(dense(tensor))[0],))
+    return Slot(_numbers(tensor))
+
+
+def _numbers(gradient: Tensor) -> Numbers:
+    """Numbers of one large, sparse or complex gradient; zeros are counted, not inferred."""
+    numel = gradient.numel()
+    values = dense(gradient)
+    if values.numel() == 0:
+        return 0.0, 0.0, 1.0, 0
+    norm, bad = norm_and_nonfinite(values)
+    if gradient.is_complex():
+        absmax = float(gradient.detach().abs().max())
+        zeros = numel - int(torch.count_nonzero(gradient.detach()))
+        return norm, absmax, zeros / numel, bad
+    low, high = (float(x) for x in torch.aminmax(values))
+    nonzero = values.numel() * (1 - row_zero_fractions(values.reshape(1, -1))[0])
+    return norm, max(abs(low), abs(high)), 1 - nonzero / numel, bad
+
+
+def _number_rows(stack: Tensor) -> list[Numbers]:
+    absmax = stack.abs().amax(1).tolist()
+    norms = row_norms(stack)
+    zeros = row_zero_fractions(stack)
+    out: list[Numbers] = []
+    for row, norm in enumerate(norms):
+        bad = 0
+        if not math.isfinite(norm):
+            bad = stack.shape[1] - int(torch.isfinite(stack[row]).sum())
+        out.append((norm, absmax[row], zeros[row], bad))
+    return out

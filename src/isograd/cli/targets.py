@@ -1,0 +1,440 @@
+"""From `FILE.py:target` to a model and a step."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import inspect
+import re
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from isograd.errors import TargetError
+
+DEFAULT = "target"
+_FRAMES = 3
+_NAMES = 8
+_SHAPE = "def target(): return model, step"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to measure.
+
+    Attributes:
+        model: The `torch.nn.Module`.
+        step: `step(model)` returns the loss.
+        optimizer: The model's optimizer, or None.
+    """
+
+    model: Any
+    step: Callable[[Any], Any]
+    optimizer: Any = None
+
+
+@contextlib.contextmanager
+def loaded(spec: str) -> Iterator[Target]:
+    """Load a target, with the imports of its file in reach as long as it is used.
+
+    Args:
+        spec: `FILE.py:name` or `package.module:name`; without `:name` it is `target`.
+
+    Yields:
+        The target.
+
+    Raises:
+        TargetError: If there is none, or it is no target. Nothing was measured.
+    """
+    place, name = split(spec)
+    file = _file(place)
+    folder = str((file.parent if file else Path()).resolve())
+    arguments = sys.argv
+    sys.path.insert(0, folder)
+    sys.argv = [str(file or place)]
+    try:
+        module = _from_file(file) if file else _from_name(place)
+        yield _call(getattr(module, name, None), name, module, str(file or place))
+    finally:
+        sys.argv = arguments
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
+
+
+def split(spec: str) -> tuple[str, str]:
+    r"""The file or module, and the name in it.
+
+    A colon only separates if a name follows and more than a drive letter stands before it.
+
+    >>> split("model.py:build"), split("model.py"), split(r"C:\nets\model.py")
+    (('model.py', 'build'), ('model.py', 'target'), ('C:\\nets\\model.py', 'target'))
+    """
+    place, colon, name = spec.rpartition(":")
+    if colon and name.isidentifier() and len(place) > 1:
+        return place, name
+    if colon and not name and place:
+        return place, DEFAULT
+    return spec, DEFAULT
+
+
+def _file(place: str) -> Path | None:
+    """The file, or None for the name of a module."""
+    path = Path(place).expanduser()
+    if path.suffix == ".ipynb":
+        raise TargetError(
+            f"`{place}` is a notebook; a target is a Python file.",
+            causes=(
+                "call it in the notebook: `import isograd; isograd.check(model, step)`.",
+                f"convert it: `jupyter nbconvert --to script {path.name}`.",
+            ),
+        )
+    if path.is_dir():
+        raise TargetError(f"`{place}` is a directory; a target is a file: FILE.py:target.")
+    if path.is_file():
+        return path
+    dotted = all(part.isidentifier() for part in place.split("."))
+    if dotted and path.suffix != ".py":
+        return None
+    raise _missing_file(path, place)
+
+
+def _missing_file(path: Path, place: str) -> TargetError:
+    folder = path.parent
+    if not folder.is_dir():
+        return TargetError(f"no file `{place}`: there is no directory `{folder}`.")
+    names = sorted(entry.name for entry in folder.glob("*.py"))
+    stems = difflib.get_close_matches(path.stem, [Path(n).stem for n in names], n=3)
+    near = [f"{stem}.py" for stem in stems]
+    listed = near or names[:_NAMES]
+    return TargetError(
+        f"no file `{place}`.",
+        facts=(
+            f"looked in   {folder.resolve()}",
+            f"{'near names' if near else 'Python files there'}   {', '.join(listed) or 'none'}",
+        ),
+        causes=(
+            f"its name is misspelt: `isograd check {folder / near[0]}`."
+            if near
+            else "it lies elsewhere: give its path.",
+        ),
+    )
+
+
+def _from_file(path: Path) -> ModuleType:
+    # A name of its own, as a file `random.py` must not become the module `random`.
+    name = "isograd_target_" + re.sub(r"\W", "_", path.stem)
+    module = ModuleType(name)
+    module.__file__ = str(path.resolve())
+    try:
+        code = compile(path.read_bytes(), module.__file__, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        raise _not_python(path, error) from error
+    except OSError as error:
+        raise TargetError(f"cannot read `{path}`: {error.strerror}.") from error
+    sys.modules[name] = module  # dataclasses and pickle look the module up
+    with _explained(f"importing `{path}`", path):
+        try:
+            exec(code, module.__dict__)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return module
+
+
+def _from_name(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+            with _explained(f"importing `{name}`", None):
+                raise
+        near = [path.name for path in sorted(Path().glob("*.py"))][:_NAMES]
+        raise TargetError(
+            f"no module `{name}`.",
+            facts=(f"looked in   {Path().resolve()} and the installed packages",),
+            causes=(
+                f"you mean a file: `isograd check {near[0] if near else name + '.py'}`.",
+                f"it is not installed in the environment of {sys.executable}.",
+            ),
+        ) from error
+    except (Exception, SystemExit):
+        with _explained(f"importing `{name}`", None):
+            raise
+    raise AssertionError
+
+
+def _not_python(path: Path, error: SyntaxError | ValueError) -> TargetError:
+    if isinstance(error, SyntaxError) and error.lineno:
+        facts = [f"{path}:{error.lineno}   {error.msg}"]
+        if error.text and error.text.strip():
+            facts.append(f"    {error.text.strip()}")
+    else:
+        facts = [str(error)]
+    causes = ("give a Python file: FILE.py:target.",)
+    if path.suffix == ".py":
+        causes = (f"the line has a mistake: correct it, then try `python {path}`.",)
+    return TargetError(f"`{path}` is not Python.", facts=tuple(facts), causes=causes)
+
+
+@contextlib.contextmanager
+def _explained(doing: str, path: Path | None) -> Iterator[None]:
+    """Turn an exception of the user's code into a TargetError with the frames that matter."""
+    try:
+        yield
+    except TargetError:
+        raise
+    except (Exception, SystemExit) as error:
+        detail = f": {error}" if str(error) else ""
+        raise TargetError(
+            f"{doing} raised {type(error).__name__}{detail}".splitlines()[0].rstrip(".") + ".",
+            facts=_frames(error),
+            causes=_why(error, path),
+        ) from error
+
+
+def _frames(error: BaseException) -> tuple[str, ...]:
+    """The last frames of the user's own files, and the one that raised."""
+    own = (__file__, importlib.__file__, contextlib.__file__)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename not in own and not frame.filename.startswith("<frozen")
+    ]
+    users = [frame for frame in frames if not _is_library(frame.filename)]
+    shown = users[-_FRAMES:]
+    if frames and frames[-1] not in shown:
+        shown.append(frames[-1])
+    lines: list[str] = []
+    for frame in shown:
+        lines.append(f"{_short(frame.filename)}:{frame.lineno} in {frame.name}")
+        if frame.line:
+            lines.append(f"    {frame.line}")
+    return tuple(lines)
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith(sysconfig.get_path("stdlib")) or "site-packages" in Path(file).parts
+
+
+def _short(file: str) -> str:
+    try:
+        return str(Path(file).relative_to(Path().resolve()))
+    except ValueError:
+        return file
+
+
+def _why(error: BaseException, path: Path | None) -> tuple[str, ...]:
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"`{error.name}` is not installed in the environment of {sys.executable}: install it "
+            "there, or run `python -m isograd` with the Python that has it.",
+        )
+    if isinstance(error, FileNotFoundError):
+        return (
+            f"it opens a path relative to another directory than {Path().resolve()}: run isograd "
+            "from there.",
+        )
+    if isinstance(error, SystemExit):
+        return ('it calls `sys.exit()`: put that under `if __name__ == "__main__":`.',)
+    whole = f"python {path}" if path else "python -c 'import ...'"
+    return (f"the code has a mistake: `{whole}` shows the whole traceback.",)
+
+
+def _call(function: Any, name: str, module: ModuleType, place: str) -> Target:
+    if not hasattr(module, name):
+        raise _no_name(name, module, place)
+    if not callable(function) or _is_module(function):
+        raise TargetError(
+            f"`{name}` in `{place}` is {_a(function)}, not a function.",
+            causes=(f"make it one that returns both: `{_SHAPE}`.",),
+        )
+    needed = _needed(function)
+    if needed:
+        raise TargetError(
+            f"`{name}` in `{place}` needs arguments: {', '.join(needed)}.",
+            facts=("a target is called without any",),
+            causes=(
+                "give them defaults.",
+                f"write a function that fills them in: `def target(): return {name}(...)`.",
+            ),
+        )
+    with _explained(f"`{name}()` in `{place}`", Path(place) if place.endswith(".py") else None):
+        made = function()
+    return _understood(made, f"`{name}()` in `{place}`")
+
+
+def _no_name(name: str, module: ModuleType, place: str) -> TargetError:
+    mine = [
+        key
+        for key, value in vars(module).items()
+        if callable(value)
+        and getattr(value, "__module__", None) == module.__name__
+        and not key.startswith("_")
+    ]
+    near = difflib.get_close_matches(name, mine, n=3, cutoff=0.5)
+    facts = [f"near names   {', '.join(near)}"] if near else []
+    facts.append(f"functions and classes there   {', '.join(mine[:_NAMES]) or 'none'}")
+    causes = []
+    if near:
+        causes.append(f"the name is misspelt: `isograd check {place}:{near[0]}`.")
+    elif mine and name == DEFAULT:
+        causes.append(f"the function has another name: `isograd check {place}:{mine[0]}`.")
+    causes.append(f"there is none yet: add `def {name}(): return model, step`.")
+    return TargetError(f"`{place}` has no `{name}`.", facts=tuple(facts), causes=tuple(causes))
+
+
+def _needed(function: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a builtin
+        return []
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
+
+
+def _understood(made: Any, who: str) -> Target:
+    parts = _parts(made)
+    if parts is None:
+        raise TargetError(f"{who} returned {_described(made)}.", causes=_wrong_return(made))
+    model, step, optimizer = parts
+    facts = _listed(parts)
+    if not _is_module(model):
+        if _is_module(step) and callable(model):
+            raise TargetError(
+                f"{who} returned (step, model); the order is (model, step).",
+                facts=facts,
+                causes=("swap them: `return model, step`.",),
+            )
+        raise TargetError(
+            f"{who} returned {_a(model)} as the model; it must be a torch.nn.Module.",
+            facts=facts,
+            causes=_wrong_model(model),
+        )
+    if _is_optimizer(step):
+        raise TargetError(
+            f"{who} returned (model, optimizer, step); the order is (model, step, optimizer).",
+            facts=facts,
+            causes=("swap them: `return model, step, optimizer`.",),
+        )
+    if not callable(step):
+        raise TargetError(
+            f"{who} returned {_a(step)} as the step; it must be a function.",
+            facts=facts,
+            causes=(
+                "it is a loss already: return the function that computes it, "
+                "`lambda model: loss(model(x), y)`.",
+            )
+            if _is_tensor(step)
+            else ("return a function of the model: `lambda model: loss(model(x), y)`.",),
+        )
+    _require_one_argument(step, who)
+    if optimizer is not None and not _is_optimizer(optimizer):
+        raise TargetError(
+            f"{who} returned {_a(optimizer)} as the optimizer; it must be a torch.optim.Optimizer.",
+            facts=facts,
+            causes=("leave it out: `return model, step`.",),
+        )
+    return Target(model, step, optimizer)
+
+
+def _require_one_argument(step: Callable[..., Any], who: str) -> None:
+    try:
+        signature = inspect.signature(step)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(object())
+    except TypeError:
+        raise TargetError(
+            f"the step that {who} returned cannot be called as step(model).",
+            facts=(f"its arguments   {signature}",),
+            causes=("bind the rest: `lambda model: step(model, x, y)`.",),
+        ) from None
+
+
+def _parts(made: Any) -> tuple[Any, Any, Any] | None:
+    if isinstance(made, dict):
+        if "model" in made and "step" in made:
+            return made["model"], made["step"], made.get("optimizer")
+        return None
+    if isinstance(made, tuple | list):
+        if len(made) in (2, 3):
+            return made[0], made[1], made[2] if len(made) == 3 else None
+        return None
+    if not _is_module(made) and hasattr(made, "model") and hasattr(made, "step"):
+        return made.model, made.step, getattr(made, "optimizer", None)
+    return None
+
+
+def _wrong_return(made: Any) -> tuple[str, ...]:
+    if made is None:
+        return ("it has no `return`: end it with `return model, step`.",)
+    if _is_module(made):
+        return (
+            "it returns the model alone: `return model, step`, where `step(model)` runs one batch "
+            "and returns the loss.",
+        )
+    if inspect.iscoroutine(made):
+        made.close()
+        return ("it is `async`: make it a plain function.",)
+    return ("return two or three things: `return model, step` or `return model, step, optimizer`.",)
+
+
+def _wrong_model(model: Any) -> tuple[str, ...]:
+    if isinstance(model, type):
+        return (f"it is a class: make an instance, `{model.__name__}()`.",)
+    return ("return the model itself first: `return model, step`.",)
+
+
+def _listed(parts: tuple[Any, Any, Any]) -> tuple[str, ...]:
+    ordinals = ("first", "second", "third")
+    shown = parts if parts[2] is not None else parts[:2]
+    return tuple(f"{n:<7}  {_a(part)}" for n, part in zip(ordinals, shown, strict=False))
+
+
+def _described(made: Any) -> str:
+    if made is None:
+        return "None, not (model, step)"
+    if isinstance(made, tuple | list):
+        kinds = ", ".join(type(part).__name__ for part in made[:_NAMES])
+        return f"a {type(made).__name__} of length {len(made)} ({kinds}), not (model, step)"
+    if isinstance(made, dict):
+        return (
+            f"a dict with the keys {', '.join(map(repr, made)) or 'none'}, not 'model' and 'step'"
+        )
+    return f"{_a(made)}, not (model, step)"
+
+
+def _a(value: Any) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = type(value).__name__
+    if _is_module(value) and name != "Module":
+        return f"the nn.Module {name}"
+    if name == "NoneType":
+        return "None"
+    return f"a{'n' if name[0] in 'aeiouAEIOU' else ''} {name}"
+
+
+def _is_module(value: Any) -> bool:
+    from torch import nn
+
+    return isinstance(value, nn.Module)
+
+
+def _is_optimizer(value: Any) -> bool:
+    from torch.optim import Optimizer
+
+    return isinstance(value, Optimizer)
+
+
+def _is_tensor(value: Any) -> bool:
+    from torch import Tensor
+
+    return isinstance(value, Tensor)

@@ -1,0 +1,178 @@
+// The page: sections in reading order; drawn again when language or parameter changes.
+
+const app = document.getElementById("app");
+
+// --- Header with the verdict
+
+function header() {
+  const flip = { light: "dark", dark: "light" };
+  const theme = h("button", { type: "button", id: "theme", "aria-label": t("switch between light and dark"), onclick: () => {
+    state.theme = flip[state.theme];
+    document.documentElement.dataset.theme = state.theme;
+    theme.textContent = state.theme === "dark" ? "☀" : "☾";
+  } }, state.theme === "dark" ? "☀" : "☾");
+  const language = h("button", { type: "button", id: "language", lang: state.lang === "zh" ? "en" : "zh", onclick: () => {
+    state.lang = state.lang === "zh" ? "en" : "zh";
+    draw();
+    document.getElementById("language").focus();
+  } }, state.lang === "zh" ? "English" : "中文");
+  return h("header", {}, h("div", { class: "brand" }, h("b", {}, "isograd"), h("span", {}, DIAGNOSIS.target || t("model"))),
+    h("div", { class: "buttons" }, language, theme));
+}
+
+function verdict() {
+  const [what, where, then] = DATA.lines[state.lang];
+  const alarm = DIAGNOSIS.findings.find((finding) => finding.severity !== "info");
+  const mood = DIAGNOSIS.ok ? "good" : alarm ? alarm.severity : "error";
+  const facts = [[t("loss"), number(SNAPSHOT.loss)], [t("ops"), SNAPSHOT.ops.length], [t("parameters"), Object.keys(SNAPSHOT.parameters).length],
+    [t("dtype"), SNAPSHOT.dtype], SNAPSHOT.samples === null ? null : [t("batch"), SNAPSHOT.samples]].filter(Boolean);
+  return h("div", { class: "verdict " + mood, id: "verdict" },
+    h("h1", {}, h("span", { class: "mark", "aria-hidden": "true" }, DIAGNOSIS.ok ? "✓" : mood === "error" ? "✗" : "!"), h("span", {}, rich(what))),
+    h("p", {}, rich(where)), h("p", { class: "then" }, DIAGNOSIS.ok ? null : "→ ", rich(then)),
+    h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
+}
+
+// --- Findings
+
+function findings() {
+  if (!DIAGNOSIS.findings.length) return null;
+  const cards = DIAGNOSIS.findings.map((finding) => {
+    const labels = [finding.cause === "none" ? null : t("cause: {cause}", { cause: t(finding.cause) }),
+      real(finding.confidence) < 1 ? t("confidence {percent} %", { percent: Math.round(100 * real(finding.confidence)) }) : null,
+      finding.step ? t("step {n}", { n: finding.step }) : null].filter(Boolean);
+    const places = finding.where.slice(0, 6).map((name) => h("code", {}, name));
+    if (finding.where.length > 6) places.push(t("and {n} more", { n: finding.where.length - 6 }));
+    if (finding.source) places.push(h("code", { class: "source" }, finding.source));
+    const columns = [words(t("evidence"), (e) => said(e.name)), figure(t("value"), (e) => e.value, (e) => `${plain(e.value)} ${said(e.unit)}`),
+      figure(t("threshold"), (e) => e.threshold, (e) => (e.threshold === null ? "" : plain(e.threshold))), words(t("how measured"), (e) => said(e.how))];
+    return h("article", { class: "card " + finding.severity }, h("h3", {}, h("span", { class: "code" }, finding.code), " ", rich(said(finding.title))),
+      h("p", { class: "labels" }, h("span", { class: "severity" }, t(finding.severity)), labels.map((label) => h("span", {}, label))),
+      places.length ? h("p", { class: "places" }, places) : null,
+      finding.evidence.length ? fixedTable(columns, finding.evidence) : null,
+      finding.advice.length ? h("ul", { class: "advice" }, finding.advice.map((text) => h("li", {}, rich(said(text))))) : null);
+  });
+  return section("findings", t("findings"), h("div", { class: "cards" }, cards));
+}
+
+// --- The chain, for the chosen parameter
+
+function chainSection() {
+  if (!LEAVES.size) return section("chain", t("chain"), h("p", {}, t("no gradient reached any parameter, so there is no product to take apart")));
+  const links = chainOf(state.parameter);
+  const select = h("select", { id: "parameter", onchange: () => choose(select.value) },
+    [...LEAVES.keys()].map((name) => h("option", { value: name, selected: name === state.parameter }, name)));
+  const fold = h("input", { type: "checkbox", id: "fold", checked: state.fold, onchange: () => ((state.fold = fold.checked), redraw("chain", chainSection, "fold")) });
+  const kinds = decadesBy(links, (link) => link.kind, kindName);
+  kinds.forEach((entry) => (entry.kind = entry.id));
+  const modules = decadesBy(links, (link) => link.op.module, (name) => name || t("(top level)"));
+  const near = modules.filter((entry) => !(Math.abs(entry.decades) < DATA.fold.near));
+  const kept = near.slice(0, 10);
+  const rest = modules.filter((entry) => !kept.includes(entry));
+  if (rest.length) kept.push({ name: t("({n} other modules)", { n: rest.length }), decades: rest.reduce((sum, entry) => sum + entry.decades, 0) });
+  const total = links.reduce((sum, link) => sum + link.decades, 0);
+  const legend = h("p", { class: "legend" }, kinds.map((entry) => h("span", {}, h("i", { class: "swatch k-" + entry.kind }), entry.name)));
+  return section("chain", t("chain from the loss to the parameter"),
+    h("div", { class: "tools" }, h("label", { for: "parameter" }, t("parameter")), select,
+      h("label", {}, fold, " ", t("fold links of gain near 1")),
+      h("span", { class: "count" }, t("{n} links, {decades} decades", { n: links.length, decades: signed(total) }))),
+    legend, waterfall(links),
+    h("p", { class: "hint" }, t("Each bar starts where the one above ends: to the left the gradient shrinks, to the right it grows. Arrow keys move, Enter opens.")),
+    h("div", { class: "two" }, h("div", {}, h("h3", {}, t("decades by kind")), divergingBars(kinds)), h("div", {}, h("h3", {}, t("decades by module")), divergingBars(kept))));
+}
+
+function treeSection() {
+  if (!SNAPSHOT.ops.length) return null;
+  return section("modules", t("modules"), h("p", { class: "hint" }, t("Decades of the chain chosen above, and norms over all parameters, summed over children.")), moduleTree(chainOf(state.parameter)));
+}
+
+function redraw(id, make, focus) {
+  hideTip();
+  document.getElementById(id)?.replaceWith(make());
+  if (focus) document.getElementById(focus)?.focus({ preventScroll: true });
+}
+
+function choose(name) {
+  const fromTable = document.activeElement?.classList.contains("link");
+  state.parameter = name;
+  redraw("chain", chainSection, "parameter");
+  redraw("modules", treeSection);
+  if (fromTable) document.getElementById("chain").scrollIntoView();
+}
+
+// --- Learning speeds, trainings, remedies
+
+function speeds() {
+  if (!SNAPSHOT.layers.length) return null;
+  const note = DATA.speeds_note[state.lang];
+  return section("speeds", t("learning speed of each layer"), speedBars(SNAPSHOT.layers), note ? h("p", { class: "note" }, note) : null);
+}
+
+function training() {
+  const { history, comparison } = DIAGNOSIS;
+  const list = [];
+  if (history && (!comparison || JSON.stringify(comparison.before) !== JSON.stringify(history))) list.push([comparison ? t("short training") : "", history]);
+  if (comparison) list.push([t("before"), comparison.before], [t("after"), comparison.after]);
+  return list.length ? section("training", t("over the training"), trainings(list)) : null;
+}
+
+function remedies() {
+  const { comparison } = DIAGNOSIS;
+  if (!comparison) return null;
+  const columns = [words(t("remedy"), (r) => r.name, (r) => (r.chosen ? "✓ " : "") + said(r.name)), figure(t("last/first"), (r) => r.spread, (r) => times(r.spread)),
+    figure(t("decades"), (r) => r.decades, (r) => signed(real(r.decades))), figure(t("loss"), (r) => r.loss),
+    figure(said(comparison.metric_name || t("score")), (r) => r.metric), words(t("why it failed"), (r) => said(r.reason))];
+  return section("remedies", t("remedies tried"), fixedTable(columns, comparison.remedies, (r) => r.chosen));
+}
+
+// --- Attention, time, missing gradients, sentences
+
+function attention() {
+  const rows = SNAPSHOT.ops.filter((op) => op.attention);
+  if (!rows.length) return null;
+  const gain = (label, name) => figure(label, (op) => op.attention[name], (op) => optional(real(op.attention[name])) ?? number(op.attention[name]));
+  return section("attention", t("attention"), fixedTable([words(t("module"), (op) => op.module || op.name), figure(t("keys"), (op) => op.attention.keys, (op) => op.attention.keys),
+    figure(t("max logit"), (op) => op.attention.logit_max), figure(t("entropy"), (op) => op.attention.entropy),
+    gain(t("gain to q"), "gain_q"), gain(t("to k"), "gain_k"), gain(t("to v"), "gain_v")], rows));
+}
+
+function time() {
+  const rows = SNAPSHOT.recurrent.filter((gains) => gains.norms.length > 1);
+  if (!rows.length) return null;
+  return section("time", t("gradient through time"), h("div", { class: "charts" }, rows.map((gains) =>
+    lineChart({ title: `${gains.module} ${gains.layer} ${t(gains.direction)}: ${t("gradient norm at each time step (log axis)")}`, log: true,
+      steps: [...gains.norms.keys()], series: [{ name: t("norm"), values: gains.norms, colour: "var(--first)" }] }))));
+}
+
+function missing() {
+  const groups = new Map();
+  for (const [name, stats] of Object.entries(SNAPSHOT.parameters)) {
+    if (!stats.missing) continue;
+    const { reason } = stats.missing;
+    if (!groups.has(reason)) groups.set(reason, { reason, why: stats.missing, names: [] });
+    groups.get(reason).names.push(name);
+  }
+  if (!groups.size) return null;
+  return section("missing", t("parameters without gradient"), [...groups.values()].map(({ reason, why, names }) =>
+    h("details", { open: names.length < 6 }, h("summary", {}, h("b", {}, said(reason)), ` (${names.length}) `, h("span", { class: "hint" }, rich(said(why.detail)), why.source ? ` (${why.source})` : "")),
+      h("ul", { class: "names" }, names.map((name) => h("li", {}, h("code", {}, name)))))));
+}
+
+function sentences(id, title, list) {
+  return list.length ? section(id, title, h("ul", {}, list.map((text) => h("li", {}, rich(said(text)))))) : null;
+}
+
+// --- All of it
+
+function draw() {
+  hideTip();
+  document.documentElement.lang = state.lang === "zh" ? "zh-CN" : "en";
+  const sections = [findings(), chainSection(), speeds(), training(), remedies(), attention(), time(), missing(), treeSection(),
+    Object.keys(SNAPSHOT.parameters).length ? section("parameters", t("parameters"), parameterTable(choose)) : null,
+    SNAPSHOT.ops.length ? section("ops", t("ops"), opTable()) : null,
+    sentences("notes", t("notes"), DIAGNOSIS.notes), sentences("unseen", t("could not observe"), SNAPSHOT.not_observed),
+    sentences("unchecked", t("not checked"), DIAGNOSIS.not_checked)].filter(Boolean);
+  const links = sections.map((part) => h("a", { href: "#" + part.id }, part.querySelector("h2").textContent));
+  app.replaceChildren(header(), verdict(), h("nav", { "aria-label": t("sections") }, links), h("main", {}, sections));
+}
+
+draw();
