@@ -77,7 +77,7 @@ def test_decades_sum_to_the_chain():
 
 
 def test_unknown_parameter_names_near_ones():
-    with pytest.raises(KeyError, match="stem.bias"):
+    with pytest.raises(KeyError, match=r"stem\.bias"):
         snapshot().chain("stem.bais")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,33 +19,43 @@ OPAQUE = frozenset(("CheckpointFunctionBackward",))
 
 
 class LayerSums:
-    """Per-sample bias gradients of one layer, summed over positions and over its calls."""
+    """Per-sample bias gradients of one layer, summed over positions and over its calls.
 
-    __slots__ = ("by_shape", "draft")
+    Args:
+        draft: The layer's first call.
+        calls: Number of calls; a single one is reduced to two numbers at once.
+    """
 
-    def __init__(self, draft: Draft) -> None:
+    __slots__ = ("_calls", "_sums", "_values", "draft")
+
+    def __init__(self, draft: Draft, calls: int) -> None:
         self.draft = draft
-        self.by_shape: dict[torch.Size, Tensor] = {}
+        self._calls = calls
+        self._sums: dict[torch.Size, Tensor] = {}
+        self._values: tuple[int, int, float, float] | None = None
 
     def add(self, gradient: Tensor) -> None:
         """Add the gradient at one call's output, units in `draft.channel_dim`."""
         dim = self.draft.channel_dim if self.draft.channel_dim is not None else -1
         dim %= gradient.dim()
+        if gradient.dim() == 3 and self.draft.batch_dim == 1:
+            gradient = gradient.transpose(0, 1)
         if gradient.dim() == 1:
             gradient = gradient.unsqueeze(0)
         elif gradient.dim() > 2:
             gradient = _sum_positions(gradient, dim)
-        known = self.by_shape.get(gradient.shape)
-        self.by_shape[gradient.shape] = gradient if known is None else known + gradient
+        if self._calls == 1:
+            if self._values is None or len(gradient) > self._values[1]:
+                self._values = _speeds(gradient)
+            return
+        known = self._sums.get(gradient.shape)
+        self._sums[gradient.shape] = gradient if known is None else known + gradient
 
     def speeds(self) -> tuple[int, int, float, float] | None:
         """`(units, samples, batch_mean, per_sample_rms)`, or None if no gradient came."""
-        if not self.by_shape:
-            return None
-        sums = max(self.by_shape.values(), key=len)
-        total = norm_and_nonfinite(dense(sums.sum(0)))[0]
-        spread = norm_and_nonfinite(dense(sums))[0]
-        return sums.shape[1], len(sums), total, spread * len(sums) ** 0.5
+        if self._sums:
+            return _speeds(max(self._sums.values(), key=len))
+        return self._values
 
 
 class Gradients:
@@ -67,6 +77,8 @@ class Gradients:
         self.layers: dict[str, LayerSums] = {}
         self.inner: dict[str, set[int]] = defaultdict(set)
         self.running: list[int] = []
+        drafts = {border.draft for border in graph.borders if border.draft is not None}
+        self._calls = Counter(draft.parameter for draft in drafts if draft.layer)
 
     @contextmanager
     def hooked(
@@ -112,7 +124,10 @@ class Gradients:
         add = self.ledger.add
         layer = None
         if draft is not None and draft.layer and draft.parameter is not None:
-            layer = self.layers.setdefault(draft.parameter, LayerSums(draft))
+            layer = self.layers.get(draft.parameter)
+            if layer is None:
+                calls = self._calls[draft.parameter]
+                layer = self.layers[draft.parameter] = LayerSums(draft, calls)
 
         def hook(gradients: tuple[Tensor | None, ...]) -> None:
             for gradient in gradients:
@@ -180,6 +195,12 @@ class Gradients:
                 self.inner[name].add(self.running[-1])
 
         return hook
+
+
+def _speeds(sums: Tensor) -> tuple[int, int, float, float]:
+    total = norm_and_nonfinite(dense(sums.sum(0)))[0]
+    spread = norm_and_nonfinite(dense(sums))[0]
+    return sums.shape[1], len(sums), total, spread * len(sums) ** 0.5
 
 
 def _sum_positions(gradient: Tensor, dim: int) -> Tensor:

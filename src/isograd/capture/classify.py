@@ -38,9 +38,9 @@ def refine(
         for tensor, (node, parameter) in zip(inputs, before, strict=True)
         if parameter is None and (node is not None or tensor.requires_grad)
     ]
-    weighted = any(parameter is not None for _, parameter in before)
+    has_weight = weighted(before)
     draft.scalar = out.numel() == 1
-    if name in kinds.MATMULS and len(data) >= 2 and not weighted:
+    if name in kinds.MATMULS and len(data) >= 2 and not has_weight:
         draft.operands = tuple(
             (node, tensor.output_nr)
             for tensor, (node, _) in zip(inputs, before, strict=True)
@@ -49,11 +49,16 @@ def refine(
         draft.kind = _mark_attention(draft)
     elif name in kinds.ADDS and draft.kind == "other":
         alike = len(data) >= 2 and data[0].shape == data[1].shape
-        if alike and not weighted and not draft.scalar:
+        if alike and not has_weight and not draft.scalar:
             draft.kind = "residual"
-    elif name in kinds.MULS and weighted and draft.kind == "other":
+    elif name in kinds.MULS and has_weight and draft.kind == "other":
         draft.kind = "weight"
     _find_units(draft, inputs, before, out, args, kwargs)
+
+
+def weighted(before: list[tuple[Node | None, str | None]]) -> bool:
+    """True if a parameter is among the inputs."""
+    return any(parameter is not None for _, parameter in before)
 
 
 def _find_units(
@@ -76,6 +81,11 @@ def _find_units(
             spatial = int(draft.name.rstrip("d")[-1]) if convolution else 0
             draft.channel_dim = -1 - spatial if convolution else -1
             return
+    if draft.name in kinds.FUSED and weighted(before):
+        draft.layer = True
+        draft.channel_dim = -1
+        draft.batch_dim = 0 if args[-1] is True else 1
+        return
     for source in draft.sources:
         if source.channel_dim is not None and out.dim() >= -source.channel_dim:
             draft.channel_dim = source.channel_dim

@@ -24,8 +24,9 @@ class Draft:
         kind: First guess, refined from its inputs.
         sources: Drafts whose outputs it reads.
         parameter: Name of a parameter among its inputs, if any.
-        layer: True if it is a layer with units (linear, convolution).
+        layer: True if it is a layer with units (linear, convolution, fused recurrent).
         channel_dim: Dimension of the units in its output.
+        batch_dim: Dimension of the samples in its output.
         fan_in: Inputs per unit of its weight.
         moments: Slots for statistics of its output.
         input_moments: The same for its first input.
@@ -45,6 +46,7 @@ class Draft:
     parameter: str | None = None
     layer: bool = False
     channel_dim: int | None = None
+    batch_dim: int = 0
     fan_in: int | None = None
     scalar: bool = False
     moments: Slot | None = None

@@ -187,8 +187,14 @@ class Guard:
                 lost.append((key, str(reason)))
             except Exception as reason:
                 lost.append((key, f"{type(reason).__name__}: {reason}"))
-        self.watch.restore()
-        _restore_copies(self._leaves.values(), rewind)
+        for restore in (
+            self.watch.restore,
+            lambda: _restore_copies(self._leaves.values(), rewind),
+        ):
+            try:
+                restore()
+            except Exception as reason:
+                self._failed.append(f"values: {type(reason).__name__}: {reason}")
         for key, leaf in self._leaves.items():
             try:
                 _restore_flags(leaf)
@@ -334,7 +340,11 @@ def _restore_copies(leaves: Iterable[_Leaf], rewind: list[tuple[Tensor, int]]) -
         targets.append(leaf.alias)
         sources.append(leaf.copy)
     if targets:
-        cast(Any, torch)._foreach_copy_(targets, sources)
+        try:
+            cast(Any, torch)._foreach_copy_(targets, sources)
+        except Exception:  # sparse and distributed tensors only know the plain copy
+            for target, source in zip(targets, sources, strict=True):
+                target.copy_(source)
 
 
 def _restore_flags(leaf: _Leaf) -> None:

@@ -7,8 +7,10 @@ from typing import get_args
 from isograd.records.op import Kind
 
 MATMULS = frozenset(
-    "matmul __matmul__ __rmatmul__ mm bmm addmm baddbmm addbmm mv dot einsum tensordot inner".split()
+    "matmul __matmul__ __rmatmul__ mm bmm addmm baddbmm addbmm mv dot einsum tensordot".split()
 )
+# Fused recurrent layers: many steps in one op.
+FUSED = frozenset("lstm gru rnn_tanh rnn_relu".split())
 # Layers with a weight whose output has units: (name, position of the weight argument).
 LAYERS = {
     "linear": 1,

@@ -41,8 +41,13 @@ def probe(model: nn.Module, step: Step) -> Snapshot:
     parameters = dict(model.named_parameters()) if isinstance(model, nn.Module) else {}
     _require_trainable(model, parameters)
     guard = untouched(model)
-    with guard:
-        snapshot = _measure(model, step, guard, parameters)
+    try:
+        with guard:
+            snapshot = _measure(model, step, guard, parameters)
+    except StepError:
+        # A step that trains is the better explanation of whatever else went wrong.
+        guard.raise_if_changed()
+        raise
     guard.raise_if_changed()
     return snapshot
 

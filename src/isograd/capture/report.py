@@ -198,8 +198,9 @@ def _layers(seen: Gradients) -> tuple[LayerSpeed, ...]:
         if speeds is None:
             continue
         units, samples, mean, rms = speeds
-        path = name.removesuffix(".weight") if name.endswith(".weight") else name
         draft = sums.draft
+        fused = draft.name in kinds.FUSED
+        path = name.rpartition(".")[0] if fused else name.removesuffix(".weight")
         layers.append(LayerSpeed(path, draft.index, units, samples, mean, rms, draft.place.source))
     return tuple(sorted(layers, key=lambda layer: layer.op_index))
 

@@ -204,7 +204,7 @@ class Tagger(TorchFunctionMode):
 
     def _expand(self, node: Node, stack: list[Node]) -> None:
         kept = []
-        for index, (following, number) in enumerate(node.next_functions):
+        for index, (following, _) in enumerate(node.next_functions):
             if following is None:
                 continue
             kept.append((following, index))

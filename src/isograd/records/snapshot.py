@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from isograd.records import codec
@@ -11,6 +12,8 @@ from isograd.records.chain import Chain, Link, Segment, SegmentTerm, decades
 from isograd.records.op import Edge, Op
 from isograd.records.parameter import LayerSpeed, ParameterStats, TimeGains
 
+# Samples that agree or are random give 1 to 1/sqrt(samples); float32 rounding gives below this.
+_NOISE = 1e-4
 # Ops through which a gradient passes unchanged: a direct term is the identity path.
 _JOINS = ("residual", "reshape", "other")
 
@@ -63,7 +66,7 @@ class Snapshot:
         while path[-1].dominator is not None:
             path.append(self.edges[path[-1].dominator])
         path.reverse()
-        links = tuple(self._link(a, b) for a, b in zip(path, path[1:], strict=False))
+        links = tuple(self._link(a, b) for a, b in pairwise(path))
         start = path[0].norm
         return Chain(
             parameter,
@@ -82,10 +85,12 @@ class Snapshot:
         """
         leaves = {e.parameter: e for e in self.edges if e.parameter is not None}
         for layer in self.layers:
-            names = (f"{layer.module}.bias", f"{layer.module}.weight", layer.module)
-            name = next((name for name in names if name in leaves), None)
-            if name is not None and layer.per_sample_rms != 0:
-                return name
+            own = [n for n in leaves if n == layer.module or n.startswith(f"{layer.module}.")]
+            if not own or layer.per_sample_rms == 0:
+                continue
+            # A bias in front of a batch norm has a gradient of zero up to rounding.
+            noise = layer.batch_mean < _NOISE * layer.per_sample_rms
+            return min(own, key=lambda n: ("bias" in n) == noise)
         depth: list[int] = []
         for edge in self.edges:
             depth.append(0 if edge.dominator is None else depth[edge.dominator] + 1)

@@ -2,9 +2,10 @@
 
 A rule is a module of this package whose name starts with a letter and three digits. It has
 `CODE`, `EXPLAINS` (codes of its symptoms), `REQUIRES` (what a case must hold), a docstring that
-is its documentation, `ZH` (its texts in Chinese) and `check(case)` that yields findings. Codes are never reused:
-1xx gain, 2xx time axis, 3xx optimisation, 4xx loss head and data, 5xx graph, 6xx numbers and
-precision, 7xx instability.
+is its documentation, `ZH` (its texts in Chinese) and `check(case)` that yields findings.
+
+Codes are never reused: 1xx gain, 2xx time axis, 3xx optimisation, 4xx loss head and data,
+5xx graph, 6xx numbers and precision, 7xx instability.
 """
 
 from __future__ import annotations
