@@ -23,8 +23,19 @@ from isograd.records import (
     TimeGains,
     UnitStats,
 )
+from isograd.reporters import language
 
 SCRIPT = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
+
+# What a rule would register: the samples' titles have a template of their own.
+language.extend(
+    "zh",
+    {
+        "gradient vanishes: {n} decades lost between `{a}` and `{b}`": (
+            "梯度消失：从 `{a}` 到 `{b}` 损失 {n} 个数量级"
+        )
+    },
+)
 
 
 class Builder:

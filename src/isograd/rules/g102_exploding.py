@@ -95,7 +95,7 @@ ZH = {
     "initialise the weights for this activation: variance 2/fan_in for ReLU, 1/fan_in "
     "for tanh": "按激活函数初始化权重：ReLU 方差取 2/fan_in，tanh 取 1/fan_in",
     "scale residual branches by 1/sqrt(2 depth), or normalise": (
-        "把残差分支乘以 1/sqrt(2·深度)，或加归一化"
+        "把残差分支乘以 1/sqrt(2L)（L 为深度），或加归一化"
     ),
     "clip the gradient norm only after the factor is right": "先修正该因子，再考虑梯度裁剪",
 }
