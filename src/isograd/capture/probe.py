@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -55,8 +56,8 @@ def probe(model: nn.Module, step: Step) -> Snapshot:
 def _measure(model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any]) -> Snapshot:
     tagger = Tagger(model, guard.watch, call_step.__code__)
     fused = FusedLayers(model)
-    stance = torch.compiler.set_stance("force_eager")
-    with stance, fused.watched(), tagger.custom_functions(), tagger, _heard() as said:
+    stance = _eager()
+    with stance(), fused.watched(), tagger.custom_functions(), tagger, _heard() as said:
         loss = call_step(step, model)
     check_loss(loss, tagger)
     value = float(loss.detach().real if loss.is_complex() else loss.detach())
@@ -67,7 +68,7 @@ def _measure(model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any
     seen = Gradients(graph)
     muted = _muted_hooks(parameters)
     try:
-        with stance, seen.hooked(graph, tagger.owner, parameters), fused.hooked():
+        with stance(), seen.hooked(graph, tagger.owner, parameters), fused.hooked():
             _backward(loss, tagger)
     finally:
         for parameter, hooks in muted:
@@ -170,6 +171,13 @@ def _backward(loss: Tensor, tagger: Tagger) -> None:
             facts=_user_lines(error),
             causes=tuple(causes),
         ) from error
+
+
+def _eager() -> Callable[[], AbstractContextManager[Any]]:
+    """Compiled code runs eagerly in a probe; nothing is compiled if dynamo was never loaded."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext
+    return lambda: torch.compiler.set_stance("force_eager")
 
 
 def _muted_hooks(parameters: dict[str, Any]) -> list[tuple[Any, Any]]:

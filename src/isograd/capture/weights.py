@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from isograd.capture.norms import (
 )
 from isograd.records.parameter import Missing, ParameterStats
 
+# 256 kB in float32: a chunk stays in the cache for all four passes over it.
+_CHUNK = 65_536
 # norm, absmax, zero_fraction, nonfinite
 Numbers = tuple[float, float, float, int]
 
@@ -76,6 +79,11 @@ def _numbers(gradient: Tensor) -> Numbers:
     values = dense(gradient)
     if values.numel() == 0:
         return 0.0, 0.0, 1.0, 0
+    if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):
+        if values.is_contiguous() and not gradient.is_complex():
+            square, absmax, zeros = _one_pass(values.view(-1).numpy())
+            if 1e-30 < square < 1e30:
+                return math.sqrt(square), absmax, 1 - (values.numel() - zeros) / numel, 0
     norm, bad = norm_and_nonfinite(values)
     if gradient.is_complex():
         absmax = float(gradient.detach().abs().max())
@@ -84,6 +92,19 @@ def _numbers(gradient: Tensor) -> Numbers:
     low, high = (float(x) for x in torch.aminmax(values))
     nonzero = values.numel() * (1 - row_zero_fractions(values.reshape(1, -1))[0])
     return norm, max(abs(low), abs(high)), 1 - nonzero / numel, bad
+
+
+def _one_pass(values: np.ndarray) -> tuple[float, float, int]:
+    """Sum of squares, largest absolute entry and number of zeros, a cache-sized chunk at a time."""
+    square, largest, zeros = 0.0, 0.0, 0
+    equal = np.empty(min(_CHUNK, len(values)), bool)
+    with np.errstate(all="ignore"):  # what overflows is measured again, scaled
+        for start in range(0, len(values), _CHUNK):
+            chunk = values[start : start + _CHUNK]
+            square += float(np.dot(chunk, chunk))
+            largest = max(largest, float(chunk.max()), -float(chunk.min()))
+            zeros += int(np.count_nonzero(np.equal(chunk, 0, out=equal[: len(chunk)])))
+    return square, largest, zeros
 
 
 def _number_rows(stack: Tensor) -> list[Numbers]:
