@@ -9,8 +9,8 @@
 #   make clean    remove all that was made, .venv included
 #
 # Variables: PYTHON=python3.12   VENV=.venv   PIP_ARGS='...'   DEMO_ARGS='...'   TEST_ARGS='...'
-# On Linux without a GPU, a smaller download:
-#   make demo PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'
+# On Linux without a GPU, PIP_ARGS='--find-links DIR' or an index of CPU builds saves the download
+# of CUDA.
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -59,12 +59,9 @@ def test_translations_keep_the_placeholders_and_use_chinese_punctuation(english,
 
 
 def test_filled_in_text_is_recognised_and_names_are_kept():
-    language.extend(
-        "zh",
-        {
-            "gradient vanishes: {n} decades lost between `{a}` and `{b}`": "梯度消失：从 `{a}` 到 `{b}` 损失 {n} 个数量级"
-        },
-    )
+    chinese = "梯度消失：从 `{a}` 到 `{b}` 损失 {n} 个数量级"
+    english = "gradient vanishes: {n} decades lost between `{a}` and `{b}`"
+    language.extend("zh", {english: chinese})
     text = "gradient vanishes: 5.9 decades lost between `loss` and `layers.0`"
     assert language.translate(text, "zh") == "梯度消失：从 `loss` 到 `layers.0` 损失 5.9 个数量级"
     assert language.translate(text, "en") == text

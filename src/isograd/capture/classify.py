@@ -40,6 +40,11 @@ def refine(
     ]
     has_weight = weighted(before)
     draft.scalar = out.numel() == 1
+    draft.nan_constant = any(
+        (isinstance(value, float) and value != value)
+        or (isinstance(value, Tensor) and _constant_nan(value))
+        for value in args
+    )
     if name in kinds.MATMULS and len(data) >= 2 and not has_weight:
         draft.operands = tuple(
             (node, tensor.output_nr)
@@ -54,6 +59,10 @@ def refine(
     elif name in kinds.MULS and has_weight and draft.kind == "other":
         draft.kind = "weight"
     _find_units(draft, inputs, before, out, args, kwargs)
+
+
+def _constant_nan(value: Tensor) -> bool:
+    return value.dim() == 0 and value.device.type == "cpu" and bool((value != value).item())
 
 
 def weighted(before: list[tuple[Node | None, str | None]]) -> bool:

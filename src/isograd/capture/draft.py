@@ -35,6 +35,7 @@ class Draft:
         operands: For a product of two activations, graph node and output number of each.
         attention_inputs: For q, k and v: the op that reads it, its graph node, output number.
         attention_output: The op whose output is the attention's (itself if None).
+        nan_constant: True if it was called with a constant that is NaN.
         loops: True if an earlier call with the same weight lies upstream: a loop over time.
     """
 
@@ -56,6 +57,7 @@ class Draft:
     operands: tuple[tuple[Node, int], ...] = ()
     attention_inputs: dict[str, tuple[Draft, Node, int]] = field(default_factory=dict)
     attention_output: Draft | None = None
+    nan_constant: bool = False
     loops: bool = False
 
 

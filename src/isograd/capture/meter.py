@@ -20,6 +20,7 @@ from isograd.capture.norms import (
     SMALL,
     Rows,
     Slot,
+    flat_view,
     norm_and_nonfinite,
     row_norms,
     row_zero_fractions,
@@ -89,7 +90,8 @@ class Meter:
         if tensor.numel() <= SMALL:
             slot.value = (shape, dtype, self._moments.add(tensor.reshape(-1).clone()), None)
             return slot
-        flat = flattened(tensor)
+        view = flat_view(tensor)
+        flat = tensor.reshape(-1) if view is None else view
         sample = flat[:: flat.numel() // _SAMPLE][:_SAMPLE].clone()
         if tensor.device.type == "cpu":
             exact: Any = norm_and_nonfinite(flat)
@@ -163,14 +165,6 @@ def unit_stats(slot: Slot | None) -> UnitStats | None:
     moments = tensor_stats(draft.moments)
     passed = 1.0 - moments.zero_fraction if moments else None
     return UnitStats(units, dead, None, math.sqrt(passed) if passed is not None else None, 1.0)
-
-
-def flattened(tensor: Tensor) -> Tensor:
-    """All entries in some order, without a copy where the memory allows it."""
-    if tensor.is_contiguous():
-        return tensor.view(-1)
-    order = sorted(range(tensor.dim()), key=lambda d: (-tensor.stride(d), -tensor.shape[d]))
-    return tensor.permute(order).reshape(-1)
 
 
 def _over_last(out: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

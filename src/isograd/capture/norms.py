@@ -102,6 +102,15 @@ def dense(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def flat_view(tensor: Tensor) -> Tensor | None:
+    """All entries in memory order, or None if that takes a copy."""
+    if tensor.is_contiguous():
+        return tensor.view(-1)
+    order = sorted(range(tensor.dim()), key=lambda d: (-tensor.stride(d), -tensor.shape[d]))
+    dense_order = tensor.permute(order)
+    return dense_order.view(-1) if dense_order.is_contiguous() else None
+
+
 def norm_and_nonfinite(tensor: Tensor) -> tuple[float, int]:
     """Euclidean norm and number of non-finite entries of a real, dense tensor.
 
@@ -120,9 +129,9 @@ def norm_and_nonfinite(tensor: Tensor) -> tuple[float, int]:
 def _fast_norm(tensor: Tensor) -> float:
     """Norm by the fastest kernel; trust it only inside the safe band."""
     if tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64):
-        if tensor.is_contiguous():
+        flat = flat_view(tensor)
+        if flat is not None:
             # A dot product runs in BLAS, twice as fast as a norm; chunks keep it exact.
-            flat = tensor.view(-1)
             return math.sqrt(sum(float(part.dot(part)) for part in flat.split(_PENDING)))
     narrow = tensor.dtype in (torch.float16, torch.bfloat16)
     return float(torch.linalg.vector_norm(tensor, dtype=torch.float32 if narrow else None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import traceback
 import warnings
@@ -61,6 +62,8 @@ def _measure(model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any
         loss = call_step(step, model)
     check_loss(loss, tagger)
     value = float(loss.detach().real if loss.is_complex() else loss.detach())
+    if math.isnan(value):
+        _refuse_constant_nan(tagger)
     root = loss.grad_fn
     tagger.claim_rest(root)
     guard.protect(tagger.leaves.values())
@@ -123,6 +126,17 @@ def check_loss(loss: Any, tagger: Tagger | None = None) -> None:
                 "it returns `loss.detach()`, `loss.data` or a new `torch.tensor(loss)`",
                 "the loss is computed from labels or argmax and not from the model's output",
             ),
+        )
+
+
+def _refuse_constant_nan(tagger: Tagger) -> None:
+    """A loss that is NaN whatever the model does is a wrong step, not a finding."""
+    guilty = next((draft for draft in tagger.drafts if draft.nan_constant), None)
+    if guilty is not None:
+        raise StepError(
+            "step(model) returned NaN, whatever the model computes.",
+            facts=(f"{guilty.place.source}: `{guilty.name}` is called with a NaN constant",),
+            causes=("a weight, a scale or a label of the loss is NaN; print it before the line",),
         )
 
 
