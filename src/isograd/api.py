@@ -68,9 +68,10 @@ def check(
     if steps < 0:
         raise ValueError(f"`steps` must be at least 0, got {steps}.")
     snapshot = probe(model, step)
-    history = None
+    training, history = None, None
     if steps:
-        from isograd.capture.training import train_copy
+        from isograd.monitor import training as monitor
 
-        history = train_copy(model, step, optimizer, steps)
-    return diagnose(snapshot, history, target or type(model).__name__)
+        training = monitor.train_copy(model, step, optimizer, steps)
+        history = monitor.history(training, snapshot)
+    return diagnose(snapshot, training, history, target or type(model).__name__)

@@ -61,7 +61,7 @@ def test_help_lists_each_verb_on_a_line(capsys):
 
 
 def test_a_module_is_a_verb_if_it_has_a_name():
-    assert [verb.NAME for verb in cli.verbs()] == ["check", "demo"]
+    assert [verb.NAME for verb in cli.verbs()] == ["check", "demo", "explain"]
     assert all(verb.HELP and "\n" not in verb.HELP for verb in cli.verbs())
 
 

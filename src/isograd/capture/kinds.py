@@ -36,6 +36,11 @@ SCORE_PATH = frozenset(
     "__getitem__ expand unsqueeze squeeze type_as type_as_ nan_to_num div_ mul_ add_ chunk "
     "repeat_interleave".split()
 )
+# Calls that hand on the same numbers in another shape.
+MOVES = frozenset(
+    "view reshape flatten unflatten transpose permute contiguous squeeze unsqueeze __getitem__ "
+    "to float double type".split()
+)
 _NAMES: dict[Kind, str] = {
     "weight": "linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d "
     "conv_transpose3d conv_tbc embedding embedding_bag " + " ".join(sorted(MATMULS)),

@@ -67,6 +67,7 @@ def assemble(
         edges=edges,
         parameters=stats,
         layers=layers,
+        losses=tuple(tagger.losses),
         recurrent=tuple(time_gains),
         not_observed=(*_opaque(graph), *failed, *_own_backward(tagger)),
         dtype=dtypes.most_common(1)[0][0],

@@ -18,8 +18,10 @@ from isograd.capture import kinds
 from isograd.capture.classify import refine
 from isograd.capture.draft import Cut, Draft, Node
 from isograd.capture.guard import WriteWatch
+from isograd.capture.losses import loss_call
 from isograd.capture.meter import Meter
 from isograd.capture.places import Places
+from isograd.records.loss_call import LossCall
 
 # Python functions of torch that are several ops to a reader: they are run with the mode on.
 _EXPANDED = (F.multi_head_attention_forward,)
@@ -50,6 +52,7 @@ class Tagger(TorchFunctionMode):
         super().__init__()
         self.drafts: list[Draft] = []
         self.cuts: list[Cut] = []
+        self.losses: list[LossCall] = []
         self.owner: dict[Node, Draft] = {}
         self.follows: dict[Node, tuple[tuple[Node, int], ...]] = {}
         self.leaves: dict[Node, Tensor] = {}
@@ -154,6 +157,9 @@ class Tagger(TorchFunctionMode):
         draft = self._new(name, before)
         for _, node in fresh:
             self._claim(node, draft)
+        call = loss_call(draft, inputs, args, kwargs)
+        if call is not None:
+            self.losses.append(call)
         refine(draft, inputs, before, fresh[0][0], args, kwargs)
         if draft.parameter is not None and draft.kind in ("weight", "recurrence"):
             earlier = self._calls.get(draft.parameter)

@@ -10,6 +10,7 @@ from isograd.records.finding import Finding as Finding
 from isograd.records.history import Comparison as Comparison
 from isograd.records.history import History as History
 from isograd.records.history import Remedy as Remedy
+from isograd.records.loss_call import LossCall as LossCall
 from isograd.records.op import Edge as Edge
 from isograd.records.op import Op as Op
 from isograd.records.op import Term as Term
@@ -21,3 +22,6 @@ from isograd.records.snapshot import Snapshot as Snapshot
 from isograd.records.tensor_stats import AttentionStats as AttentionStats
 from isograd.records.tensor_stats import TensorStats as TensorStats
 from isograd.records.tensor_stats import UnitStats as UnitStats
+from isograd.records.training import OptimizerFacts as OptimizerFacts
+from isograd.records.training import ParameterTrack as ParameterTrack
+from isograd.records.training import Training as Training

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal
 
 from isograd.records import codec
 from isograd.records.history import Comparison, History
 from isograd.records.snapshot import Snapshot
+from isograd.records.training import Training
 
 Severity = Literal["error", "warning", "info"]
 Cause = Literal[
@@ -112,6 +113,8 @@ class Diagnosis:
         history: Learning speeds and loss over a short training, if one was run.
         comparison: Remedies that were tried, if any.
         target: What was checked, for the title.
+        training: The numbers of the short training behind `history`.
+        notes: Sentences shown beside the verdict.
     """
 
     findings: tuple[Finding, ...]
@@ -120,7 +123,8 @@ class Diagnosis:
     history: History | None = None
     comparison: Comparison | None = None
     target: str = ""
-    notes: tuple[str, ...] = field(default=())
+    training: Training | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from isograd.records import codec
 from isograd.records.chain import Chain, Link, Segment, SegmentTerm, decades
+from isograd.records.loss_call import LossCall
 from isograd.records.op import Edge, Op
 from isograd.records.parameter import LayerSpeed, ParameterStats, TimeGains
 
@@ -29,6 +30,7 @@ class Snapshot:
         parameters: Per parameter, by the name `model.named_parameters()` gives it.
         layers: Learning speed of each layer with weights, in the order of execution.
         recurrent: Gradient through time of recurrent layers.
+        losses: What loss functions were called with.
         not_observed: What could not be measured, one sentence each.
         dtype: Dtype of most parameters, such as `float32`.
         samples: Size of the batch, if the layers agree on one.
@@ -40,6 +42,7 @@ class Snapshot:
     parameters: dict[str, ParameterStats]
     layers: tuple[LayerSpeed, ...] = ()
     recurrent: tuple[TimeGains, ...] = ()
+    losses: tuple[LossCall, ...] = ()
     not_observed: tuple[str, ...] = ()
     dtype: str = "float32"
     samples: int | None = None

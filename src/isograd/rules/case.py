@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from isograd.records import Chain, History, LayerSpeed, Link, Op, Snapshot
+from isograd.records import Chain, LayerSpeed, Link, Op, Snapshot
 from isograd.records.chain import decades
 from isograd.records.finding import Cause
+from isograd.records.training import Training
 
 # The kind of factor that lost or gained the most names the cause.
 CAUSES: dict[str, Cause] = {
@@ -67,18 +68,18 @@ class Case:
 
     Attributes:
         snapshot: The measurement.
-        history: A short training, or None.
+        training: A short training, or None.
     """
 
     snapshot: Snapshot
-    history: History | None = None
+    training: Training | None = None
 
     def has(self, name: str) -> bool:
         """True if the data a rule names is there."""
         if name == "layers":
             return len(self.snapshot.layers) > 1
-        if name == "history":
-            return self.history is not None
+        if name == "training":
+            return self.training is not None and len(self.training.loss) > 0
         if name == "gradient":
             return any(p.missing is None for p in self.snapshot.parameters.values())
         return True

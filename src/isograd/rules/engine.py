@@ -18,6 +18,7 @@ from functools import cache
 from typing import Protocol
 
 from isograd.records import Diagnosis, Finding, History, Snapshot
+from isograd.records.training import Training
 from isograd.rules.case import Case
 
 _RULE_FILE = re.compile(r"[a-z]\d{3}_\w+")
@@ -68,18 +69,24 @@ def documentation(code: str) -> str:
     raise KeyError(f"no rule {code!r}; rules: {', '.join(rule.CODE for rule in rules())}")
 
 
-def diagnose(snapshot: Snapshot, history: History | None = None, target: str = "") -> Diagnosis:
+def diagnose(
+    snapshot: Snapshot,
+    training: Training | None = None,
+    history: History | None = None,
+    target: str = "",
+) -> Diagnosis:
     """Judge a measurement.
 
     Args:
         snapshot: The measurement.
-        history: A short training, if one was run.
+        training: A short training, if one was run.
+        history: The same for the eye: speeds of layers over its steps.
         target: What was measured, for the title.
 
     Returns:
         Findings with causes before symptoms, errors before warnings before explanations.
     """
-    case = Case(snapshot, history)
+    case = Case(snapshot, training)
     found: list[Finding] = []
     skipped: list[str] = []
     symptoms: dict[str, set[str]] = {}
@@ -94,4 +101,6 @@ def diagnose(snapshot: Snapshot, history: History | None = None, target: str = "
             for code in rule.EXPLAINS:
                 symptoms.setdefault(code, set()).add(rule.CODE)
     found.sort(key=lambda f: (f.severity == "info", f.code in symptoms, _SEVERITIES[f.severity]))
-    return Diagnosis(tuple(found), tuple(skipped), snapshot, history, target=target)
+    return Diagnosis(
+        tuple(found), tuple(skipped), snapshot, history, target=target, training=training
+    )

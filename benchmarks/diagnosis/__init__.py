@@ -1,0 +1,1 @@
+"""A labelled set of trainings on which the rules are judged."""

@@ -1,0 +1,1 @@
+"""Trainings that learn, or rest by design, and must not raise an alarm."""

@@ -1,0 +1,1 @@
+"""Behind `isograd.watch` and the short training of `isograd.check`."""

@@ -1,0 +1,45 @@
+"""What can be read off an optimizer before it takes a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from isograd.records.training import OptimizerFacts
+
+# State that holds a running mean of squares: steps are rescaled per entry.
+_ADAPTIVE_KEYS = frozenset(("betas", "beta2", "alpha", "beta2_decay"))
+
+
+def facts(optimizer: torch.optim.Optimizer, model: nn.Module) -> OptimizerFacts:
+    """Read the settings that rules judge.
+
+    Args:
+        optimizer: Any optimizer.
+        model: Whose parameters it is meant to train.
+    """
+    groups = optimizer.param_groups
+    held = {id(p) for group in groups for p in group["params"]}
+    own = {id(p) for p in model.parameters()}
+    first = groups[0] if groups else {}
+    adaptive = any(key in first for key in _ADAPTIVE_KEYS) or "Adagrad" in type(optimizer).__name__
+    return OptimizerFacts(
+        name=type(optimizer).__name__,
+        learning_rates=tuple(float(group.get("lr", 0.0)) for group in groups),
+        momentum=max((_momentum(group) for group in groups), default=0.0),
+        weight_decay=max((float(g.get("weight_decay") or 0.0) for g in groups), default=0.0),
+        epsilon=float(first.get("eps") or 0.0) if adaptive else 0.0,
+        maximize=any(bool(group.get("maximize")) for group in groups),
+        adaptive=adaptive,
+        not_owned=tuple(
+            name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held
+        ),
+        foreign=len(held - own),
+    )
+
+
+def _momentum(group: dict[str, Any]) -> float:
+    betas = group.get("betas")
+    return float(betas[0]) if betas else float(group.get("momentum") or 0.0)

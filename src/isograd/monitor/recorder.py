@@ -1,0 +1,149 @@
+"""Follows an optimizer: gradient, update and weight norms at each step it takes.
+
+Hooks stand at the optimizer's own step, so whatever loop the user wrote is seen as it is: with
+accumulation, clipping or a missing zero_grad. The recorder reads and never writes.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isograd.monitor.optimizers import facts
+from isograd.records.snapshot import Snapshot
+from isograd.records.training import OptimizerFacts, ParameterTrack, Training
+
+# Own time / time between steps that is never exceeded for long; see `_due`.
+BUDGET = 0.05
+_DENSE_STEPS = 20
+
+
+class Recorder:
+    """Numbers of each step of one model and optimizer.
+
+    Args:
+        model: Whose parameters are followed.
+        optimizer: Whose steps are the clock.
+        dense: Record every step; otherwise only as often as the budget allows.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, *, dense: bool = False
+    ) -> None:
+        self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self._optimizer = optimizer
+        self.facts: OptimizerFacts = facts(optimizer, model)
+        self._dense = dense
+        self._steps = 0
+        self._losses: list[float] = []
+        self._rates: list[float] = []
+        self._tracks: dict[str, tuple[list[float], list[float], list[float], list[float]]] = {
+            name: ([], [], [], []) for name in self._parameters
+        }
+        self._latest_loss: Tensor | float | None = None
+        self._raw: dict[str, float] = {}
+        self.backwards: list[int] = []
+        self.clip_ratios: list[float] = []
+        self._backwards = 0
+        self._before: dict[str, Tensor] = {}
+        self._recording = True
+        self._spent = 0.0
+        self._started = time.perf_counter()
+        self._handles: list[Any] = []
+
+    def attach(self) -> None:
+        """Start following."""
+        optimizer = self._optimizer
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+
+    def detach(self) -> None:
+        """Stop following; nothing is left on the optimizer."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._before.clear()
+
+    def saw_backward(self, loss: Tensor) -> None:
+        """Tell it that a backward pass from `loss` has run."""
+        self._backwards += 1
+        self._latest_loss = loss.detach()
+        if self._recording:
+            self._raw = {n: _norm(p.grad) for n, p in self._parameters.items()}
+
+    def saw_loss(self, value: float) -> None:
+        """Tell it the loss of the step that comes next."""
+        self._latest_loss = value
+
+    def training(self, stopped: str = "", end: Snapshot | None = None) -> Training:
+        """What was seen so far."""
+        return Training(
+            loss=tuple(self._losses),
+            learning_rate=tuple(self._rates),
+            parameters={
+                name: ParameterTrack(tuple(g), tuple(u), tuple(w), tuple(landed))
+                for name, (g, u, w, landed) in self._tracks.items()
+            },
+            optimizer=self.facts,
+            stopped=stopped,
+            end=end,
+            backwards=tuple(self.backwards),
+            clip_ratio=tuple(self.clip_ratios),
+        )
+
+    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self._recording = self._due()
+        if not self._recording:
+            return
+        begin = time.perf_counter()
+        with torch.no_grad():
+            seen = {}
+            for name, parameter in self._parameters.items():
+                seen[name] = _norm(parameter.grad)
+                self._tracks[name][0].append(seen[name])
+                self._tracks[name][2].append(_norm(parameter))
+                self._before[name] = parameter.detach().clone()
+        raw = sum(value**2 for value in self._raw.values()) ** 0.5
+        now = sum(value**2 for value in seen.values()) ** 0.5
+        self.clip_ratios.append(now / raw if raw > 0 else 1.0)
+        self.backwards.append(self._backwards)
+        loss = self._latest_loss
+        self._losses.append(float("nan") if loss is None else float(loss))
+        self._rates.append(
+            max((float(g.get("lr", 0.0)) for g in optimizer.param_groups), default=0)
+        )
+        self._spent += time.perf_counter() - begin
+
+    def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self._steps += 1
+        self._backwards = 0
+        if not self._recording:
+            return
+        begin = time.perf_counter()
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                before = self._before.pop(name)
+                track = self._tracks[name]
+                track[1].append(_norm(parameter.detach() - before))
+                if parameter.dtype in (torch.float16, torch.bfloat16):
+                    track[3].append(float((parameter != before).float().mean()))
+        self._spent += time.perf_counter() - begin
+
+    def _due(self) -> bool:
+        if self._dense or self._steps < _DENSE_STEPS:
+            return True
+        return self._spent <= BUDGET * (time.perf_counter() - self._started)
+
+
+def _norm(tensor: Tensor | None) -> float:
+    if tensor is None:
+        return 0.0
+    tensor = tensor.detach()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.coalesce().values()
+    return float(torch.linalg.vector_norm(tensor.double() if tensor.numel() < 4096 else tensor))

@@ -1,0 +1,76 @@
+"""A short training of a copy: what moved, how fast, and by whose optimizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from isograd.records.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerFacts:
+    """How the optimizer is set up.
+
+    Attributes:
+        name: Class name, such as `AdamW`.
+        learning_rates: Rate of each parameter group at the start.
+        momentum: Largest momentum (SGD) or beta_1 (Adam family) of the groups.
+        weight_decay: Largest weight decay of the groups.
+        epsilon: Adam's eps, or 0.0.
+        maximize: True if a group ascends the loss.
+        adaptive: True if steps are divided by a running scale of the gradient.
+        not_owned: Names of trainable parameters that it does not hold.
+        foreign: Number of parameters it holds that are not the model's.
+    """
+
+    name: str
+    learning_rates: tuple[float, ...]
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    epsilon: float = 0.0
+    maximize: bool = False
+    adaptive: bool = False
+    not_owned: tuple[str, ...] = ()
+    foreign: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterTrack:
+    """One parameter over the steps; each tuple has one entry a step.
+
+    Attributes:
+        gradient: Norm of the gradient that the optimizer saw.
+        update: Norm of the change of the parameter.
+        weight: Norm of the parameter before the step.
+        landed: Share of entries that changed at all, where it was counted, else empty.
+    """
+
+    gradient: tuple[float, ...]
+    update: tuple[float, ...]
+    weight: tuple[float, ...]
+    landed: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A short training.
+
+    Attributes:
+        loss: Loss at each step, before the update.
+        learning_rate: Largest rate of the groups at each step.
+        parameters: Tracks by name; trainable parameters only.
+        optimizer: How it was set up; None if the default SGD was used.
+        stopped: Why it ended early, or "".
+        end: Measurement of the trained copy, or None if it could not be measured.
+        backwards: Number of backward passes before each step.
+        clip_ratio: Gradient norm that the optimizer saw / norm after the backward pass.
+    """
+
+    loss: tuple[float, ...]
+    learning_rate: tuple[float, ...]
+    parameters: dict[str, ParameterTrack]
+    optimizer: OptimizerFacts | None = None
+    stopped: str = ""
+    end: Snapshot | None = None
+    backwards: tuple[int, ...] = ()
+    clip_ratio: tuple[float, ...] = ()
