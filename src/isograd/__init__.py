@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from isograd.api import check, probe
+    from isograd.api import check, probe, watch
     from isograd.errors import IsogradError, ModelError, StepError, TargetError
     from isograd.records import Chain, Diagnosis, Finding, Snapshot
 
@@ -24,10 +24,11 @@ __all__ = [
     "TargetError",
     "check",
     "probe",
+    "watch",
 ]
 
 _HOMES = {
-    **dict.fromkeys(("check", "probe"), "isograd.api"),
+    **dict.fromkeys(("check", "probe", "watch"), "isograd.api"),
     **dict.fromkeys(("Chain", "Diagnosis", "Finding", "Snapshot"), "isograd.records"),
     **dict.fromkeys(("IsogradError", "ModelError", "StepError", "TargetError"), "isograd.errors"),
 }

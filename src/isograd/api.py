@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import torch
 
     from isograd.capture.probe import Step
+    from isograd.monitor.watch import Watch
+    from isograd.records.training import Training
 
 
 language.extend("zh", chinese())
@@ -75,3 +77,25 @@ def check(
         training = monitor.train_copy(model, step, optimizer, steps)
         history = monitor.history(training, snapshot)
     return diagnose(snapshot, training, history, target or type(model).__name__)
+
+
+def watch(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Watch:
+    """Follow your own training loop.
+
+    Use it as a context manager around the loop, or call `open()` and `close()`. Losses and
+    weights stay bit-identical; an error of isograd's own is one warning.
+
+    Args:
+        model: The model in training.
+        optimizer: Its optimizer; each of its steps is recorded.
+
+    Returns:
+        An object with `diagnosis()`, `log(loss=...)` and `close()`.
+    """
+    from isograd.monitor.training import history
+    from isograd.monitor.watch import Watch
+
+    def judge(snapshot: Snapshot, training: Training) -> Diagnosis:
+        return diagnose(snapshot, training, history(training, snapshot), type(model).__name__)
+
+    return Watch(model, optimizer, judge)

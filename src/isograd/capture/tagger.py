@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,6 @@ from torch.overrides import TorchFunctionMode
 from isograd.capture import kinds
 from isograd.capture.classify import refine
 from isograd.capture.draft import Cut, Draft, Node
-from isograd.capture.guard import WriteWatch
 from isograd.capture.losses import loss_call
 from isograd.capture.meter import Meter
 from isograd.capture.places import Places
@@ -35,6 +34,15 @@ _QUERIES = frozenset(
 _NODE_GETTERS = frozenset("T mT H mH real imag data grad".split())
 
 
+class Watchful(Protocol):
+    """Told of every call before it runs."""
+
+    def before_call(
+        self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None
+    ) -> None:
+        """A call is about to run."""
+
+
 # Ops of one time step that are searched for an earlier call with the same weight.
 _LOOP_REACH = 64
 
@@ -48,7 +56,7 @@ class Tagger(TorchFunctionMode):
         stop: Code that calls the user's step; the search for a place ends there.
     """
 
-    def __init__(self, model: nn.Module, watch: WriteWatch, stop: CodeType) -> None:
+    def __init__(self, model: nn.Module, watch: Watchful, stop: CodeType) -> None:
         super().__init__()
         self.drafts: list[Draft] = []
         self.cuts: list[Cut] = []
@@ -57,6 +65,7 @@ class Tagger(TorchFunctionMode):
         self.follows: dict[Node, tuple[tuple[Node, int], ...]] = {}
         self.leaves: dict[Node, Tensor] = {}
         self.backward_source: str | None = None
+        self.resting = False
         self.parameter_names = {id(p): name for name, p in model.named_parameters()}
         self.meter = Meter()
         self._watch = watch
@@ -75,6 +84,8 @@ class Tagger(TorchFunctionMode):
     ) -> Any:
         """Run one call and note what it made."""
         kwargs = kwargs or {}
+        if self.resting:
+            return func(*args, **kwargs)
         try:
             plan = self._plans[func]
         except KeyError:

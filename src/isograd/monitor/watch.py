@@ -1,0 +1,163 @@
+"""`isograd.watch`: follow the user's own training loop.
+
+The optimizer's step is the clock (`recorder`), the call of `backward` tells the loss, and now and
+then one whole step of the user's is measured like a probe: the tagger is switched on when a step
+ends and off when the next backward begins, whose graph is hooked. Nothing of the user's changes,
+and a fault of ours ends in one warning and a watch that steps aside.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isograd.capture.sighting import Sighting
+from isograd.monitor.recorder import Recorder
+from isograd.records.finding import Diagnosis
+from isograd.records.snapshot import Snapshot
+from isograd.records.training import Training
+
+Judge = Callable[[Snapshot, Training], Diagnosis]
+# The first step is measured whole, then ever more rarely.
+_PROBE_STEPS = frozenset((0, 10, 50, 100, 500, 1000, 5000, 10_000, 50_000, 100_000))
+
+
+class Watch:
+    """What `isograd.watch` returns; a context manager.
+
+    Args:
+        model: The model in training.
+        optimizer: Its optimizer.
+        judge: Makes a diagnosis of a measurement and a training.
+
+    Attributes:
+        snapshot: The latest measurement of a whole step, or None.
+        failed: Why the watch stepped aside, or "".
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, judge: Judge) -> None:
+        self.snapshot: Snapshot | None = None
+        self.first: Snapshot | None = None
+        self.failed = ""
+        self._model = model
+        self._judge = judge
+        self._recorder = Recorder(model, optimizer)
+        self._optimizer = optimizer
+        self._sighting: Sighting | None = None
+        self._aimed = False
+        self._steps = 0
+        self._handle: Any = None
+        self._backward = torch.autograd.backward
+        self._open = False
+
+    def __enter__(self) -> Watch:
+        self.open()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Start watching; a second call changes nothing."""
+        if self._open:
+            return
+        self._open = True
+        self._recorder.attach()
+        self._handle = self._optimizer.register_step_post_hook(self._stepped)
+        self._backward = torch.autograd.backward
+        torch.autograd.backward = self._seen_backward
+        self._aim()
+
+    def close(self) -> None:
+        """Stop watching; nothing stays behind on model, optimizer or torch."""
+        if not self._open:
+            return
+        self._open = False
+        self._drop()
+        if torch.autograd.backward == self._seen_backward:
+            torch.autograd.backward = self._backward
+        self._handle.remove()
+        self._recorder.detach()
+
+    def log(self, **scalars: float) -> None:
+        """Tell numbers that cannot be seen from outside.
+
+        Args:
+            scalars: `loss` is taken as the loss of the next step.
+        """
+        if "loss" in scalars:
+            self._recorder.saw_loss(float(scalars["loss"]))
+
+    def diagnosis(self) -> Diagnosis:
+        """Judge what was seen so far.
+
+        Raises:
+            RuntimeError: If no step was seen.
+        """
+        if self.first is None:
+            raise RuntimeError(
+                "nothing was measured yet: no backward pass ran inside the watch"
+                + (f" ({self.failed})" if self.failed else "")
+            )
+        return self._judge(self.first, self._recorder.training(self.failed, self.snapshot))
+
+    def _seen_backward(self, tensors: Any, *args: Any, **kwargs: Any) -> None:
+        loss = tensors if isinstance(tensors, Tensor) else None
+        if self._sighting is None or self._aimed:
+            self._backward(tensors, *args, **kwargs)
+        else:
+            self._aimed = True
+            self._measured(self._sighting, loss, lambda: self._backward(tensors, *args, **kwargs))
+        if loss is not None and loss.numel() == 1:
+            self._safely(lambda: self._recorder.saw_backward(loss))
+
+    def _measured(self, sighting: Sighting, loss: Tensor | None, run: Callable[[], None]) -> None:
+        """Run the user's backward with hooks; only its own errors come out."""
+        ready = self._safely(lambda: sighting.aim(loss))
+        run()
+        if ready:
+            taken = self._safely(sighting.take)
+            if isinstance(taken, Snapshot):
+                self.first = self.first or taken
+                self.snapshot = taken
+
+    def _stepped(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self._steps += 1
+        self._drop()
+        if self._steps in _PROBE_STEPS:
+            self._aim()
+
+    def _aim(self) -> None:
+        def begin() -> None:
+            if self.failed:
+                return
+            self._drop()
+            self._aimed = False
+            self._sighting = Sighting(self._model)
+            self._sighting.begin()
+
+        self._safely(begin)
+
+    def _drop(self) -> None:
+        if self._sighting is not None:
+            sighting, self._sighting = self._sighting, None
+            self._safely(sighting.leave)
+
+    def _safely(self, action: Callable[[], Any]) -> Any:
+        """Run our own code; a fault in it is one warning, never the user's."""
+        try:
+            return action()
+        except Exception as error:
+            if self.failed:
+                return None
+            self.failed = f"{type(error).__name__}: {error}"
+            warnings.warn(
+                f"isograd stopped watching after its own error: {self.failed}. "
+                "The training is not affected.",
+                stacklevel=2,
+            )
+            return None
