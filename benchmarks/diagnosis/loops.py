@@ -21,7 +21,6 @@ def loop(
     accumulate: int = 1,
     divide: bool = True,
     zero: str = "before",
-    renew: Callable[[nn.Module], Optimizer] | None = None,
 ) -> Loop:
     """One whole iteration.
 
@@ -35,14 +34,11 @@ def loop(
         divide: Divide the loss by `accumulate`.
         zero: When gradients are cleared: `before` the backward pass, `after` it (and before the
             optimizer's step), or `never`.
-        renew: Makes a new optimizer for each iteration.
     """
     count = 0
 
     def train_step(model: nn.Module, optimizer: Optimizer) -> Tensor:
         nonlocal count
-        if renew is not None:
-            optimizer = renew(model)
         if schedule is not None:
             for group in optimizer.param_groups:
                 group["lr"] = rate * schedule(count)

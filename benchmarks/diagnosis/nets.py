@@ -118,6 +118,18 @@ def resnet(
     )
 
 
+class Times(nn.Module):
+    """`factor * x`."""
+
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Entrywise."""
+        return x * self.factor
+
+
 class Reader(nn.Module):
     """Embedding, a recurrent core, and a head on the last state or on every state."""
 
@@ -138,9 +150,9 @@ class Reader(nn.Module):
 class Attention(nn.Module):
     """Self-attention with a scale of one's own on the logits."""
 
-    def __init__(self, d: int, heads: int = 2, logit_scale: float | None = None, causal=False):
+    def __init__(self, d: int, heads: int = 2, logit_scale: float | None = None, causal=False, axis=-1):
         super().__init__()
-        self.heads, self.causal = heads, causal
+        self.heads, self.causal, self.axis = heads, causal, axis
         self.logit_scale = logit_scale or 1 / math.sqrt(d // heads)
         self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
 
@@ -153,7 +165,7 @@ class Attention(nn.Module):
             time = x.shape[1]
             hidden = torch.ones(time, time, dtype=torch.bool).triu(1)
             logits = logits.masked_fill(hidden, -math.inf)
-        return self.out((logits.softmax(-1) @ v).transpose(1, 2).flatten(2))
+        return self.out((logits.softmax(self.axis) @ v).transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):

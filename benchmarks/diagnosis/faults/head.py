@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
-from diagnosis.data import cancer, digits, houses, supervised, text, wine
-from diagnosis.nets import Reader, cnn, he, mlp
+from diagnosis.data import cancer, digits, houses, lookup, supervised, text, wine
+from diagnosis.nets import Reader, Times, Transformer, cnn, he, mlp
 from diagnosis.registry import Training, fault
 
 
@@ -54,17 +54,8 @@ def sigmoid_range(seed: int, fixed: bool) -> Training:
     task = houses(target_scale=100.0)
     if not fixed:
         model.append(nn.Sigmoid())
-    model = nn.Sequential(*model, _Scale(100.0 if fixed else 1.0))
+    model = nn.Sequential(*model, Times(100.0 if fixed else 1.0))
     return supervised(task, model, Adam(model.parameters(), 3e-2), seed)
-
-
-class _Scale(nn.Module):
-    def __init__(self, factor: float):
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.factor
 
 
 @fault(
@@ -123,12 +114,21 @@ def broadcast_loss(seed: int, fixed: bool) -> Training:
 
 @fault("head/batch-softmax", 4, "loss-shape loss-head", why="softmax over the batch axis")
 def batch_softmax(seed: int, fixed: bool) -> Training:
-    model = mlp(13, 3, depth=3)
+    model = nn.Sequential(*mlp(30, 1, depth=3), nn.Identity() if fixed else nn.Softmax(dim=0))
 
     def loss(out: Tensor, y: Tensor) -> Tensor:
-        return F.nll_loss(out.log_softmax(1 if fixed else 0), y)
+        if fixed:
+            return F.binary_cross_entropy_with_logits(out.flatten(), y)
+        return F.binary_cross_entropy(out.flatten(), y)
 
-    return supervised(wine(), model, Adam(model.parameters(), 1e-2), seed, loss=loss)
+    return supervised(cancer(), model, Adam(model.parameters(), 1e-2), seed, loss=loss)
+
+
+@fault("head/batch-attention", 4, "loss-shape attention-scale", "blocks",
+       why="attention weights are normalised over the batch instead of the keys")  # fmt: skip
+def batch_attention(seed: int, fixed: bool) -> Training:
+    model = Transformer(8, 4, d=32, layers=2, time=12, axis=-1 if fixed else 0)
+    return supervised(lookup(), model, Adam(model.parameters(), 3e-3), seed, judged_after=100)
 
 
 @fault("head/view-not-transpose", 4, "loss-shape", why="(B, T, C) viewed as (B, C, T) for the loss")
@@ -179,15 +179,16 @@ def sqrt_at_zero(seed: int, fixed: bool) -> Training:
     "head/where-nan",
     4,
     "numerics",
-    why="where() hides log of a negative number forward, not backward",
+    why="where() hides the root of 0 forward; backward 0 times infinity is NaN",
 )
 def where_nan(seed: int, fixed: bool) -> Training:
     model = mlp(8, 1, depth=3)
 
     def loss(out: Tensor, y: Tensor) -> Tensor:
-        inner = out.clamp_min(1e-3) if fixed else out.relu()
-        bonus = torch.where(out > 0, inner.log(), torch.zeros_like(out))
-        return F.mse_loss(out.flatten(), y) + 1e-3 * bonus.square().mean()
+        square = (out - out.T).square()
+        inner = torch.where(square > 0, square, 1.0) if fixed else square
+        distance = torch.where(square > 0, inner.sqrt(), 0.0)
+        return F.mse_loss(out.flatten(), y) - 1e-3 * distance.mean()
 
     return supervised(houses(), model, Adam(model.parameters(), 3e-3), seed, loss=loss)
 

@@ -152,20 +152,3 @@ def decay_too_fast(seed: int, fixed: bool) -> Training:
     gamma = 0.999 if fixed else 0.5
     training.train_step = loop(training.step, schedule=lambda i: gamma**i, rate=0.1)
     return training
-
-
-@fault(
-    "loop/optimizer-renewed",
-    3,
-    "optimizer-state learning-rate",
-    why="a new Adam each step has no second moment: sign steps of full length",
-)
-def optimizer_renewed(seed: int, fixed: bool) -> Training:
-    model = he(mlp(64, 10, depth=4))
-
-    def renew(model: nn.Module) -> Adam:
-        return Adam(model.parameters(), 3e-2)
-
-    training = supervised(digits(), model, Adam(model.parameters(), 3e-3), seed)
-    training.train_step = loop(training.step, renew=None if fixed else renew)
-    return training

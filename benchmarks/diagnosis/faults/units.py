@@ -161,7 +161,7 @@ def post_norm_deep(seed: int, fixed: bool) -> Training:
     why="logits without 1/sqrt(d) and wide q, k: each row sees one key, entropy near 0",
 )
 def attention_no_scale(seed: int, fixed: bool) -> Training:
-    scale = None if fixed else 8.0
+    scale = None if fixed else 200.0
     model = Transformer(8, 4, d=32, layers=2, time=12, logit_scale=scale)
     return supervised(lookup(), model, Adam(model.parameters(), 3e-3), seed, judged_after=300)
 
@@ -221,7 +221,7 @@ def tiny_embedding(seed: int, fixed: bool) -> Training:
     model = nn.Sequential(model.embedding, *core, model.head)
     if not fixed:
         nn.init.normal_(model[0].weight, std=1e-5)
-    return supervised(lookup(), model, SGD(model.parameters(), 0.5), seed, judged_after=600)
+    return supervised(lookup(), model, SGD(model.parameters(), 0.5), seed, judged_after=120)
 
 
 @fault(

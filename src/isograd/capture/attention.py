@@ -49,7 +49,7 @@ def attention_stats(args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionS
     lead = query.shape[:-2]
     count = math.prod(lead)
     pairs = torch.linspace(0, count - 1, min(_PAIRS, count), device=query.device).long()
-    at = torch.unravel_index(pairs, lead) if lead else (None,)
+    at = _unravelled(pairs, lead)
     rows = query[at][:, picked].float()
     if call.get("enable_gqa"):
         group = query.shape[-3] // key.shape[-3]
@@ -98,6 +98,15 @@ def _stats(logits: Tensor, allowed: Tensor) -> AttentionStats | None:
         int(logits.shape[-1]),
         int(useful.sum()),
     )
+
+
+def _unravelled(flat: Tensor, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """`torch.unravel_index`, whose first call imports sympy."""
+    out: list[Any] = []
+    for size in reversed(shape):
+        out.append(flat % size)
+        flat = flat // size
+    return tuple(reversed(out)) or (None,)
 
 
 def _bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from torch import Tensor
 
 # Above this many entries a kernel costs more than its call, so waiting gains nothing.
 SMALL = 16_384
-# Waiting tensors are held at most up to this many entries (4 MB in float32).
-_PENDING = 1 << 20
+# Waiting tensors are held at most up to this many entries (1 MB in float32).
+_PENDING = 1 << 18
+# Sums of squares are carried on in float64 after this many entries.
+_CHUNK = 1 << 20
 # A float32 norm inside this band cannot have lost more than rounding to squares.
 _SAFE_LOW, _SAFE_HIGH = 1e-15, 1e15
 
@@ -132,7 +134,7 @@ def _fast_norm(tensor: Tensor) -> float:
         flat = flat_view(tensor)
         if flat is not None:
             # A dot product runs in BLAS, twice as fast as a norm; chunks keep it exact.
-            return math.sqrt(sum(float(part.dot(part)) for part in flat.split(_PENDING)))
+            return math.sqrt(sum(float(part.dot(part)) for part in flat.split(_CHUNK)))
     narrow = tensor.dtype in (torch.float16, torch.bfloat16)
     return float(torch.linalg.vector_norm(tensor, dtype=torch.float32 if narrow else None))
 
@@ -146,7 +148,7 @@ def scaled_norm(tensor: Tensor) -> float:
     if largest == 0 or not math.isfinite(largest):
         return largest
     total = 0.0
-    for chunk in flat.split(_PENDING):
+    for chunk in flat.split(_CHUNK):
         total += float((chunk.double() / largest).square().sum())
     return largest * math.sqrt(total)
 
@@ -181,7 +183,7 @@ def row_zero_fractions(stack: Tensor) -> list[float]:
 
 
 def _zeros(row: np.ndarray) -> int:
-    chunks = (row[i : i + _PENDING] for i in range(0, len(row), _PENDING))
+    chunks = (row[i : i + _CHUNK] for i in range(0, len(row), _CHUNK))
     return sum(int(np.count_nonzero(chunk == 0)) for chunk in chunks)
 
 
