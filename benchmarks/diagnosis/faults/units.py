@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
 from diagnosis.data import cancer, communities, digits, houses, lookup, supervised, wine
-from diagnosis.nets import GCN, Reader, Residual, Transformer, cnn, he, mlp, resnet
+from diagnosis.nets import GCN, Residual, Transformer, cnn, he, mlp, resnet
 from diagnosis.registry import Training, fault
 
 
@@ -162,8 +162,8 @@ def post_norm_deep(seed: int, fixed: bool) -> Training:
 )
 def attention_no_scale(seed: int, fixed: bool) -> Training:
     scale = None if fixed else 200.0
-    model = Transformer(8, 4, d=32, layers=2, time=12, logit_scale=scale)
-    return supervised(lookup(), model, Adam(model.parameters(), 3e-3), seed, judged_after=300)
+    model = Transformer(8, 4, d=32, layers=1, time=12, logit_scale=scale)
+    return supervised(lookup(), model, Adam(model.parameters(), 1e-3), seed, judged_after=150)
 
 
 @fault(
@@ -205,23 +205,6 @@ def graph_training(
         return (float(right) - 0.25) / 0.75
 
     return Training(model, step, Adam(model.parameters(), rate), score)
-
-
-@fault(
-    "units/tiny-embedding",
-    1,
-    "weight-scale input-scale",
-    "embedding core",
-    why="embedding at std 1e-5 in front of a tanh net without norm: nothing to tell apart",
-)
-def tiny_embedding(seed: int, fixed: bool) -> Training:
-    model = Reader(nn.Sequential(nn.Flatten(), nn.Linear(24, 64), nn.Tanh()), 8, 4, 2)
-    model.head = nn.Linear(64, 4)
-    core = model.core
-    model = nn.Sequential(model.embedding, *core, model.head)
-    if not fixed:
-        nn.init.normal_(model[0].weight, std=1e-5)
-    return supervised(lookup(), model, SGD(model.parameters(), 0.5), seed, judged_after=120)
 
 
 @fault(

@@ -16,7 +16,7 @@ from isograd.capture.draft import Draft
 from isograd.records.tensor_stats import AttentionStats
 
 _PAIRS = 8
-_ROWS = 16
+_ROWS = 8
 _NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 

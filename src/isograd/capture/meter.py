@@ -1,7 +1,7 @@
 """Statistics of activations, taken during the forward pass.
 
 The root mean square and the non-finite count see every entry. The other moments of a large
-tensor come from an even sample of 4096 entries, so that measuring does not cost a second
+tensor come from an even sample of 2048 entries, so that measuring does not cost a second
 forward pass. Whether a unit is dead is decided on all samples.
 """
 
@@ -27,7 +27,7 @@ from isograd.capture.norms import (
 )
 from isograd.records.tensor_stats import TensorStats, UnitStats
 
-_SAMPLE = 4096
+_SAMPLE = 2048
 _SAMPLE_ROWS = 64
 # A derivative below 5 % of its largest value lets less than a twentieth of the gradient pass.
 SATURATED = 0.05
