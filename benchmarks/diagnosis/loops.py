@@ -58,5 +58,3 @@ def loop(
         return loss.detach()
 
     return train_step
-
-

@@ -150,7 +150,9 @@ class Reader(nn.Module):
 class Attention(nn.Module):
     """Self-attention with a scale of one's own on the logits."""
 
-    def __init__(self, d: int, heads: int = 2, logit_scale: float | None = None, causal=False, axis=-1):
+    def __init__(
+        self, d: int, heads: int = 2, logit_scale: float | None = None, causal=False, axis=-1
+    ):
         super().__init__()
         self.heads, self.causal, self.axis = heads, causal, axis
         self.logit_scale = logit_scale or 1 / math.sqrt(d // heads)

@@ -1,6 +1,6 @@
 """Shows that the labels are true: each fault costs something, each healthy training learns.
 
-    python benchmarks/diagnosis/verify.py [--split all] [--seeds 3] [--only PART] [--jobs 2] [--write]
+    python benchmarks/diagnosis/verify.py [--split all] [--seeds 3] [--only PART] [--write]
 
 Every training runs for its own `judged_after` steps. Skill is 0 for the best constant answer and
 1 for a perfect one, on held-out data; a skill that is nan or negative counts as 0.

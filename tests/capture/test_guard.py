@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 from torch.overrides import TorchFunctionMode
 
-from isograd.capture.guard import SMALL_BUFFER_BYTES, untouched
+from isograd.capture.guard import untouched
+from isograd.capture.guard_leaves import SMALL_BUFFER_BYTES
 from isograd.capture.writes import WriteWatch, reach
 from isograd.errors import ModelError, StepError
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
@@ -29,7 +31,7 @@ def sigmoid_cnn(seed: int, fixed: bool) -> Training:
 def sigmoid_autoencoder(seed: int, fixed: bool) -> Training:
     act = nn.ELU if fixed else nn.Sigmoid
     sizes = [64, 48, 32, 16, 32, 48]
-    layers = [m for a, b in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(a, b), act())]
+    layers = [m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), act())]
     model = nn.Sequential(*layers, nn.Linear(48, 64))
     task = digits()
     mean = task.x.mean(0)

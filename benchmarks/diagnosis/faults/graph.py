@@ -72,8 +72,13 @@ def sign(seed: int, fixed: bool) -> Training:
     return _narrow(seed, fixed, torch.sign, width=4)
 
 
-@fault("graph/data-in-place", 5, "graph-cut non-differentiable numerics activation-derivative",
-       "body", why="h.data.sign_() rewrites what tanh saved: its derivative 1 - h**2 is 0")  # fmt: skip
+@fault(
+    "graph/data-in-place",
+    5,
+    "graph-cut non-differentiable numerics activation-derivative",
+    "body",
+    why="h.data.sign_() rewrites what tanh saved: its derivative 1 - h**2 is 0",
+)
 def data_in_place(seed: int, fixed: bool) -> Training:
     def between(h: Tensor) -> Tensor:
         h.data.sign_()
@@ -82,8 +87,13 @@ def data_in_place(seed: int, fixed: bool) -> Training:
     return _narrow(seed, fixed, between, width=4)
 
 
-@fault("graph/hard-choice", 5, "non-differentiable graph-cut", "router",
-       why="experts chosen by argmax without a gate weight: the router never learns")  # fmt: skip
+@fault(
+    "graph/hard-choice",
+    5,
+    "non-differentiable graph-cut",
+    "router",
+    why="experts chosen by argmax without a gate weight: the router never learns",
+)
 def hard_choice(seed: int, fixed: bool) -> Training:
     class Experts(nn.Module):
         def __init__(self) -> None:
@@ -101,8 +111,13 @@ def hard_choice(seed: int, fixed: bool) -> Training:
     return supervised(digits(), model, Adam(model.parameters(), 1e-2), seed, judged_after=400)
 
 
-@fault("graph/long-index", 5, "non-differentiable graph-cut", "scale",
-       why="a learnt code is cast to long for a table")  # fmt: skip
+@fault(
+    "graph/long-index",
+    5,
+    "non-differentiable graph-cut",
+    "scale",
+    why="a learnt code is cast to long for a table",
+)
 def long_index(seed: int, fixed: bool) -> Training:
     class Coded(nn.Module):
         def __init__(self) -> None:
@@ -120,16 +135,26 @@ def long_index(seed: int, fixed: bool) -> Training:
     return supervised(houses(), model, Adam(model.parameters(), 1e-2), seed)
 
 
-@fault("graph/frozen-at-random", 5, "frozen", "body",
-       why="the body was frozen although nothing was pre-trained")  # fmt: skip
+@fault(
+    "graph/frozen-at-random",
+    5,
+    "frozen",
+    "body",
+    why="the body was frozen although nothing was pre-trained",
+)
 def frozen_at_random(seed: int, fixed: bool) -> Training:
     training = _narrow(seed, True, None)
     training.model.body.requires_grad_(fixed)  # type: ignore[union-attr]
     return training
 
 
-@fault("graph/head-frozen", 5, "frozen", "head embedding",
-       why="a loop over names froze embedding and head; only a norm learns")  # fmt: skip
+@fault(
+    "graph/head-frozen",
+    5,
+    "frozen",
+    "head embedding",
+    why="a loop over names froze embedding and head; only a norm learns",
+)
 def head_frozen(seed: int, fixed: bool) -> Training:
     norm = nn.LayerNorm(64)
     model = nn.Sequential()
@@ -143,8 +168,12 @@ def head_frozen(seed: int, fixed: bool) -> Training:
     return supervised(digits(), model, SGD(owned, 0.03), seed, judged_after=100)
 
 
-@fault("graph/plain-list", 5, "optimizer-state graph-cut frozen",
-       why="layers in a Python list are no parameters: never trained")  # fmt: skip
+@fault(
+    "graph/plain-list",
+    5,
+    "optimizer-state graph-cut frozen",
+    why="layers in a Python list are no parameters: never trained",
+)
 def plain_list(seed: int, fixed: bool) -> Training:
     class Listed(nn.Module):
         def __init__(self) -> None:
@@ -162,8 +191,13 @@ def plain_list(seed: int, fixed: bool) -> Training:
     return supervised(digits(), model, Adam(model.parameters(), 1e-2), seed)
 
 
-@fault("graph/reentrant-checkpoint", 5, "graph-cut", "body",
-       why="reentrant checkpoint on an input that needs no gradient")  # fmt: skip
+@fault(
+    "graph/reentrant-checkpoint",
+    5,
+    "graph-cut",
+    "body",
+    why="reentrant checkpoint on an input that needs no gradient",
+)
 def reentrant(seed: int, fixed: bool) -> Training:
     class Saved(Cut):
         def forward(self, x: Tensor) -> Tensor:
@@ -175,8 +209,13 @@ def reentrant(seed: int, fixed: bool) -> Training:
     return supervised(digits(), model, optimizer, seed, judged_after=300)
 
 
-@fault("graph/state-detached", 5, "graph-cut recurrence", "core",
-       why="the state is detached at every step: no gradient through time")  # fmt: skip
+@fault(
+    "graph/state-detached",
+    5,
+    "graph-cut recurrence",
+    "core",
+    why="the state is detached at every step: no gradient through time",
+)
 def state_detached(seed: int, fixed: bool) -> Training:
     class Steps(nn.Module):
         def __init__(self) -> None:
@@ -195,16 +234,26 @@ def state_detached(seed: int, fixed: bool) -> Training:
     return supervised(recall(10), model, Adam(model.parameters(), 1e-2), seed)
 
 
-@fault("graph/gan-detached", 5, "graph-cut", "generator",
-       why="the generator's loss reads the detached fake")  # fmt: skip
+@fault(
+    "graph/gan-detached",
+    5,
+    "graph-cut",
+    "generator",
+    why="the generator's loss reads the detached fake",
+)
 def gan_detached(seed: int, fixed: bool) -> Training:
     from diagnosis.healthy.generative import gan_training
 
     return gan_training(seed, detached=not fixed)
 
 
-@fault("graph/position-unused", 5, "graph-cut", "position",
-       why="the position table exists but is never added, on a task of positions")  # fmt: skip
+@fault(
+    "graph/position-unused",
+    5,
+    "graph-cut",
+    "position",
+    why="the position table exists but is never added, on a task of positions",
+)
 def position_unused(seed: int, fixed: bool) -> Training:
     class Placed(nn.Module):
         def __init__(self) -> None:

@@ -107,7 +107,9 @@ def nan_feature(seed: int, fixed: bool) -> Training:
     return supervised(task, model, Adam(model.parameters(), 1e-2), seed)
 
 
-@fault("inputs/zero-variance", 4, "data numerics", why="0/0 where a constant column is standardised")
+@fault(
+    "inputs/zero-variance", 4, "data numerics", why="0/0 where a constant column is standardised"
+)
 def zero_variance(seed: int, fixed: bool) -> Training:
     task = digits()
     # Corner pixels are always empty.
@@ -158,8 +160,12 @@ def reshape_mixes_batch(seed: int, fixed: bool) -> Training:
     return supervised(digits(), model, Adam(model.parameters(), 1e-2), seed)
 
 
-@fault("inputs/pad-mask-inverted", 4, "data attention-scale graph-cut labels",
-       why="the padding mask hides the content and keeps the padding")  # fmt: skip
+@fault(
+    "inputs/pad-mask-inverted",
+    4,
+    "data attention-scale graph-cut labels",
+    why="the padding mask hides the content and keeps the padding",
+)
 def pad_mask_inverted(seed: int, fixed: bool) -> Training:
     class Masked(nn.Module):
         def __init__(self) -> None:

@@ -86,7 +86,9 @@ def sgd_decay(seed: int, fixed: bool) -> Training:
 def adamw_decay(seed: int, fixed: bool) -> Training:
     model = cnn(depth=3)
     decay = 1e-2 if fixed else 30.0
-    return supervised(digits(True), model, AdamW(model.parameters(), 1e-2, weight_decay=decay), seed)
+    return supervised(
+        digits(True), model, AdamW(model.parameters(), 1e-2, weight_decay=decay), seed
+    )
 
 
 @fault("optim/adam-l2", 3, "weight-decay regularization", why="L2 of 1 inside Adam drowns the data")
@@ -130,14 +132,22 @@ def l2_outweighs(seed: int, fixed: bool) -> Training:
     "optim/dropout-095",
     3,
     "regularization noise",
-    why="dropout 0.97 behind every layer: the signal is noise",
+    why="dropout 0.95 behind every layer: the signal is noise",
 )
 def dropout_095(seed: int, fixed: bool) -> Training:
-    p = 0.1 if fixed else 0.97
+    p = 0.1 if fixed else 0.95
     model = nn.Sequential(
-        nn.Linear(64, 64), nn.ReLU(), nn.Dropout(p), nn.Linear(64, 64), nn.ReLU(), nn.Dropout(p),
-        nn.Linear(64, 64), nn.ReLU(), nn.Dropout(p), nn.Linear(64, 10),
-    )  # fmt: skip
+        nn.Linear(64, 64),
+        nn.ReLU(),
+        nn.Dropout(p),
+        nn.Linear(64, 64),
+        nn.ReLU(),
+        nn.Dropout(p),
+        nn.Linear(64, 64),
+        nn.ReLU(),
+        nn.Dropout(p),
+        nn.Linear(64, 10),
+    )
     return supervised(digits(), model, Adam(model.parameters(), 2e-3), seed)
 
 
@@ -199,8 +209,13 @@ def rmsprop_rate_high(seed: int, fixed: bool) -> Training:
     return supervised(digits(True), model, optimizer, seed, batch=32, judged_after=150)
 
 
-@fault("optim/group-rate-zero", 3, "learning-rate frozen optimizer-state", "embedding core",
-       why="the body's parameter group has rate 0; the head alone cannot solve the task")  # fmt: skip
+@fault(
+    "optim/group-rate-zero",
+    3,
+    "learning-rate frozen optimizer-state",
+    "embedding core",
+    why="the body's parameter group has rate 0; the head alone cannot solve the task",
+)
 def group_rate_zero(seed: int, fixed: bool) -> Training:
     core = nn.LSTM(32, 32, batch_first=True)
     core.bias_ih_l0.data[32:64] = 3.0

@@ -9,6 +9,8 @@ from isograd.capture.norms import Slot
 from isograd.capture.places import Place
 from isograd.records.op import Kind
 
+# Calls that hand numbers to Python or NumPy; no gradient comes back from there.
+LEAVING = frozenset("item tolist numpy __array__".split())
 # A node of the autograd graph. Its Python wrapper is unique while someone holds it.
 Node = Any
 

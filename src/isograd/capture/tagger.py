@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from isograd.capture import kinds
 from isograd.capture.classify import refine
-from isograd.capture.draft import Cut, Draft, Node
+from isograd.capture.draft import LEAVING, Cut, Draft, Node
 from isograd.capture.losses import loss_call
 from isograd.capture.meter import Meter
 from isograd.capture.places import Places
@@ -162,7 +162,8 @@ class Tagger(TorchFunctionMode):
             (t, node) for t in outputs if (node := t.grad_fn) is not None and node not in self.owner
         ]
         if not fresh:
-            if outputs and not any(t.requires_grad for t in outputs):
+            left_torch = not outputs and name in LEAVING
+            if left_torch or (outputs and not any(t.requires_grad for t in outputs)):
                 self._note_cut(name, inputs, before)
             return
         draft = self._new(name, before)

@@ -91,12 +91,14 @@ class Chain:
             gradient at the loss (1).
         closure: |sum of log gains - log of `end_to_end`|, natural logarithm. Rounding error
             if everything was seen; larger if something was not.
+        note: Which path it is, where a parameter has several and this is one of them.
     """
 
     parameter: str
     links: tuple[Link, ...]
     end_to_end: float
     closure: float
+    note: str = ""
 
     @property
     def decades(self) -> float:

@@ -65,10 +65,7 @@ class Snapshot:
         leaf = next((edge for edge in self.edges if edge.parameter == parameter), None)
         if leaf is None:
             return Chain(parameter, (), stats.grad_norm, 0.0)
-        path = [leaf]
-        while path[-1].dominator is not None:
-            path.append(self.edges[path[-1].dominator])
-        path.reverse()
+        path = self._up(leaf)
         links = tuple(self._link(a, b) for a, b in pairwise(path))
         start = path[0].norm
         return Chain(
@@ -83,22 +80,48 @@ class Snapshot:
 
         Returns:
             A parameter of the earliest layer that gets a gradient, its bias before its weight
-            as a bias has no activation in its last factor; in a model without layers the
-            parameter at the end of the longest chain; None if no parameter has a gradient.
+            as a bias has no activation in its last factor. Layers behind an attention softmax
+            (query and key) are passed over: their small gradient at the start is not the
+            trunk's. In a model without layers the parameter at the end of the longest chain;
+            None if no parameter has a gradient.
         """
         leaves = {e.parameter: e for e in self.edges if e.parameter is not None}
-        for layer in self.layers:
-            own = [n for n in leaves if n == layer.module or n.startswith(f"{layer.module}.")]
-            if not own or layer.per_sample_rms == 0:
-                continue
-            # A bias in front of a batch norm has a gradient of zero up to rounding.
-            noise = layer.batch_mean < _NOISE * layer.per_sample_rms
-            return min(own, key=lambda n: ("bias" in n) == noise)
+        layer = self._first_layer()
+        if layer is not None:
+            return self._of_layer(layer)
         depth: list[int] = []
         for edge in self.edges:
             depth.append(0 if edge.dominator is None else depth[edge.dominator] + 1)
         best = max(leaves.values(), key=lambda e: (depth[e.index], -e.index), default=None)
         return None if best is None else best.parameter
+
+    def main_chain(self) -> Chain | None:
+        """The chain to look at first: through the first call of the first layer.
+
+        For a layer that is called once this is `chain(slowest())`. A layer that is called
+        several times (a siamese net, a loop) has several paths that add up at its parameter;
+        this is the path through its first call, and `note` says so.
+        """
+        name = self.slowest()
+        if name is None:
+            return None
+        layer = self._first_layer()
+        leaf = next(edge for edge in self.edges if edge.parameter == name)
+        if layer is None or len(leaf.terms) < 2:
+            return self.chain(name)
+        term = next((t for t in leaf.terms if t.op == layer.op_index), None)
+        path = self._path(layer.op_index)
+        if term is None or path is None:
+            return self.chain(name)
+        op = self.ops[layer.op_index]
+        gain = _ratio(term.norm, path[-1].norm)
+        last = Link(
+            op.name, op.module, op.source, op.kind, path[-1].norm, gain, decades(gain), op.index
+        )
+        links = (*(self._link(a, b) for a, b in pairwise(path)), last)
+        note = f"through the first of {len(leaf.terms)} calls"
+        start = path[0].norm
+        return Chain(name, links, _ratio(term.norm, start), _closure(links, term.norm, start), note)
 
     def decades(
         self, by: Literal["kind", "module"] = "kind", parameter: str | None = None
@@ -107,7 +130,7 @@ class Snapshot:
 
         Args:
             by: `kind` (weight, activation, ...) or `module` (path of the module).
-            parameter: Whose chain; by default `slowest()`.
+            parameter: Whose chain; by default `main_chain()`.
 
         Returns:
             Decades per kind or module, largest loss first. The sum is the chain's total.
@@ -117,11 +140,11 @@ class Snapshot:
         """
         if by not in ("kind", "module"):
             raise ValueError(f'`by` must be "kind" or "module", got {by!r}.')
-        name = parameter or self.slowest()
-        if name is None:
+        chain = self.main_chain() if parameter is None else self.chain(parameter)
+        if chain is None:
             return {}
         total: dict[str, float] = {}
-        for link in self.chain(name).links:
+        for link in chain.links:
             key = link.kind if by == "kind" else link.module
             total[key] = total.get(key, 0.0) + link.decades
         return dict(sorted(total.items(), key=lambda item: item[1]))
@@ -138,6 +161,37 @@ class Snapshot:
             ValueError: If the data has another schema version.
         """
         return codec.decode(cls, data)
+
+    def _up(self, edge: Edge) -> list[Edge]:
+        """The edges that dominate an edge, from the loss down to it."""
+        path = [edge]
+        while path[-1].dominator is not None:
+            path.append(self.edges[path[-1].dominator])
+        path.reverse()
+        return path
+
+    def _path(self, op: int) -> list[Edge] | None:
+        own = [edge for edge in self.edges if edge.op == op]
+        return self._up(max(own, key=lambda edge: edge.norm)) if own else None
+
+    def _first_layer(self) -> LayerSpeed | None:
+        reached = [
+            layer
+            for layer in self.layers
+            if layer.per_sample_rms != 0 and self._of_layer(layer) is not None
+        ]
+        for layer in reached:
+            path = self._path(layer.op_index) or []
+            if not any(e.op is not None and self.ops[e.op].kind == "attention" for e in path):
+                return layer
+        return reached[0] if reached else None
+
+    def _of_layer(self, layer: LayerSpeed) -> str | None:
+        leaves = [edge.parameter for edge in self.edges if edge.parameter is not None]
+        own = [n for n in leaves if n == layer.module or n.startswith(f"{layer.module}.")]
+        # A bias in front of a batch norm has a gradient of zero up to rounding.
+        noise = layer.batch_mean < _NOISE * layer.per_sample_rms
+        return min(own, key=lambda n: ("bias" in n) == noise) if own else None
 
     def _link(self, here: Edge, following: Edge) -> Link:
         op = self.ops[here.op] if here.op is not None else self.ops[0]

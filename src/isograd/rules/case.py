@@ -36,11 +36,12 @@ CAUSE_WORDS = {
 
 @dataclass(frozen=True)
 class Hidden:
-    """The stretch of the chain between the first and the last layer.
+    """The stretch of the chain between the first layer and the last hidden one.
 
     Attributes:
         first: The first layer.
-        last: The last layer that the chain crosses.
+        last: The last hidden layer that the chain crosses. The output layer is left out, as in
+            Nielsen (2015): its scale slows all others alike and is no matter of depth.
         links: Factors between the gradients arriving at the two.
         decades: Log10 of the product.
         layers: Number of layers from first to last, both counted.
@@ -87,8 +88,7 @@ class Case:
     @cached_property
     def chain(self) -> Chain | None:
         """Chain of the parameter to look at first."""
-        name = self.snapshot.slowest()
-        return None if name is None else self.snapshot.chain(name)
+        return self.snapshot.main_chain()
 
     @cached_property
     def layer_ops(self) -> dict[int, LayerSpeed]:
@@ -103,6 +103,7 @@ class Case:
         at = [i for i, link in enumerate(self.chain.links) if link.op_index in self.layer_ops]
         if len(at) < 2:
             return None
+        at = at[1:] if len(at) > 2 else at
         begin, end = at[0], at[-1]
         links = self.chain.links
         crossed = [self.layer_ops[links[i].op_index] for i in at]

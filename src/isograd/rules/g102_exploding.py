@@ -33,6 +33,8 @@ REQUIRES = ("layers",)
 # the first layer like the square root of their depth and train well.
 DECADES = 2.0
 SIGMAS = 3.0
+# One decade past the limit the finding is an error, below a warning.
+_SURE = 1.0
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -51,7 +53,7 @@ def check(case: Case) -> Iterator[Finding]:
         CODE,
         f"gradient explodes: {hidden.decades:.1f} decades gained between "
         f"`{hidden.last.module}` and `{hidden.first.module}`, most of it by {CAUSE_WORDS[cause]}",
-        "error",
+        "error" if hidden.decades > limit + _SURE else "warning",
         cause,
         where=(hidden.first.module, worst.module),
         source=worst.source,
@@ -71,7 +73,7 @@ def check(case: Case) -> Iterator[Finding]:
                 "sum over the chain",
             ),
             Evidence(
-                "its share of the gain", share(kinds, kind), "", None, "of all decades gained"
+                "share of the decades gained", share(kinds, kind), "", None, "of all kinds that gain"
             ),
             Evidence("width noise", hidden.noise, "decades", None, "sqrt(5 sum 1/width)"),
         ),
@@ -90,8 +92,8 @@ ZH = {
     "gradient explodes: {n} decades gained between `{a}` and `{b}`, most of it by {cause}": (
         "梯度爆炸：从 `{a}` 到 `{b}` 放大 {n} 个数量级，主要原因是{cause}"
     ),
-    "its share of the gain": "其占放大的比例",
-    "of all decades gained": "占全部放大的数量级",
+    "share of the decades gained": "占放大数量级的比例",
+    "of all kinds that gain": "相对所有造成放大的类型",
     "initialise the weights for this activation: variance 2/fan_in for ReLU, 1/fan_in "
     "for tanh": "按激活函数初始化权重：ReLU 方差取 2/fan_in，tanh 取 1/fan_in",
     "scale residual branches by 1/sqrt(2 depth), or normalise": (

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding, Op
-from isograd.rules.case import Case, span
+from isograd.rules.case import Case
 
 CODE = "G103"
 EXPLAINS = ("G101", "G105")
@@ -48,34 +48,58 @@ def check(case: Case) -> Iterator[Finding]:
     ]
     if not dead:
         return
-    worst = max(dead, key=lambda op: op.units.dead_fraction if op.units else 0.0)
-    assert worst.units is not None
-    names = [op.module or op.name for op in dead]
-    total = worst.units.dead_fraction == 1
+    first = dead[0]
+    assert first.units is not None
+    layer = _feeding(case, first)
+    name = f"`{layer}`" if layer else f"`{first.module or first.name}`"
+    silent = first.inputs is not None and first.inputs.absmax == 0
+    total = first.units.dead_fraction == 1
+    rest = f"; {len(dead) - 1} more below follow from it" if len(dead) > 1 else ""
     yield Finding(
         CODE,
-        f"dead units: {worst.units.dead_fraction:.0%} of `{worst.module or worst.name}` never "
-        f"activates ({span(names)})",
+        f"dead units: {100 * first.units.dead_fraction:.0f} % of the units behind {name} never "
+        f"activate{rest}",
         "error" if total else "warning",
         "dead-units",
-        where=tuple(dict.fromkeys(names)),
-        source=worst.source,
-        evidence=tuple(
+        where=tuple(dict.fromkeys(n for n in (layer, first.module) if n)),
+        source=first.source,
+        evidence=(
             Evidence(
-                f"dead share of {op.module or op.name}",
-                op.units.dead_fraction if op.units else 0.0,
+                "dead share",
+                first.units.dead_fraction,
                 "",
                 DEAD,
-                f"units silent for all {_values(op)} values of the batch",
-            )
-            for op in dead
+                "units silent for every value of the batch",
+            ),
+            Evidence("values per unit", _values(first), "", VALUES),
+            *(
+                (
+                    Evidence("mean of its input", first.inputs.mean, "", None, "pre-activation"),
+                    Evidence("RMS of its input", first.inputs.rms, "", None, "pre-activation"),
+                )
+                if first.inputs
+                else ()
+            ),
         ),
-        advice=(
-            "check the biases in front of it: a large negative bias silences a unit",
-            "initialise with He and biases at 0, lower the learning rate",
-            "use leaky ReLU or GELU",
-        ),
+        advice=_advice(silent, first),
         confidence=0.95 if total else 0.8,
+    )
+
+
+def _feeding(case: Case, op: Op) -> str:
+    """The layer in front of an activation."""
+    before = [layer for layer in case.snapshot.layers if layer.op_index < op.index]
+    return before[-1].module if before else ""
+
+
+def _advice(silent: bool, op: Op) -> tuple[str, ...]:
+    if silent:
+        return ("the layer in front puts out exactly 0: its weights are zero, initialise them",)
+    low = op.inputs is not None and op.inputs.mean < -op.inputs.rms / 2
+    return (
+        *(("its biases push every sample below 0: start biases at 0",) if low else ()),
+        "initialise the weights with He and lower the learning rate that pushed it there",
+        "or use leaky ReLU or GELU",
     )
 
 
@@ -90,16 +114,23 @@ def _values(op: Op) -> int:
 
 # Chinese for the texts above, by template.
 ZH = {
-    "dead units: {share} of `{a}` never activates ({where})": (
-        "神经元死亡：`{a}` 中 {share} 的单元从不激活（{where}）"
+    "dead units: {share} % of the units behind `{name}` never activate; {n} more below follow "
+    "from it": "神经元死亡：`{name}` 之后 {share} % 的单元从不激活；其后另有 {n} 处由此引起",
+    "dead units: {share} % of the units behind `{name}` never activate": (
+        "神经元死亡：`{name}` 之后 {share} % 的单元从不激活"
     ),
-    "dead share of {name}": "{name} 中死亡单元的比例",
-    "units silent for all {n} values of the batch": "在该批全部 {n} 个取值上都为零的单元",
-    "check the biases in front of it: a large negative bias silences a unit": (
-        "检查它前面的偏置：很大的负偏置会让单元永远不激活"
+    "dead share": "死亡单元的比例",
+    "units silent for every value of the batch": "在该批所有取值上都为零的单元",
+    "values per unit": "每个单元的取值个数",
+    "mean of its input": "其输入的均值",
+    "the layer in front puts out exactly 0: its weights are zero, initialise them": (
+        "前面的层输出恒为 0：其权重为零，请初始化"
     ),
-    "initialise with He and biases at 0, lower the learning rate": (
-        "用 He 初始化、偏置取 0，并降低学习率"
+    "its biases push every sample below 0: start biases at 0": (
+        "偏置把所有样本压到 0 以下：偏置应从 0 开始"
     ),
-    "use leaky ReLU or GELU": "改用 leaky ReLU 或 GELU",
+    "initialise the weights with He and lower the learning rate that pushed it there": (
+        "用 He 初始化权重，并降低把它推到这里的学习率"
+    ),
+    "or use leaky ReLU or GELU": "或改用 leaky ReLU 或 GELU",
 }

@@ -51,7 +51,7 @@ def check(case: Case) -> Iterator[Finding]:
     rms = worst.inputs.rms if worst.inputs else float("nan")
     yield Finding(
         CODE,
-        f"saturated: {max(shares.values()):.0%} of `{worst.module or worst.name}` "
+        f"saturated: {100 * max(shares.values()):.0f} % of `{worst.module or worst.name}` "
         f"({worst.name}) lies in the flat part ({span(list(shares))})",
         "error",
         "activation-derivative",
@@ -81,13 +81,14 @@ def check(case: Case) -> Iterator[Finding]:
 
 # Chinese for the texts above, by template.
 ZH = {
-    "saturated: {share} of `{a}` ({op}) lies in the flat part ({where})": (
-        "饱和：`{a}`（{op}）中 {share} 的取值落在平坦区（{where}）"
+    "saturated: {share} % of `{a}` ({op}) lies in the flat part ({where})": (
+        "饱和：`{a}`（{op}）中 {share} % 的取值落在平坦区（{where}）"
     ),
     "saturated share of {name}": "{name} 的饱和比例",
     "entries whose derivative is below 5 % of its maximum": "导数低于最大值 5 % 的元素",
     "RMS of its input": "其输入的均方根",
     "pre-activation; about 1 is healthy": "激活前的值；约为 1 属正常",
+    "pre-activation": "激活前的值",
     "scale the inputs to zero mean and unit variance": "把输入标准化为零均值、单位方差",
     "initialise the weights with variance 1/fan_in (`nn.init.xavier_normal_`)": (
         "权重方差取 1/fan_in 初始化（`nn.init.xavier_normal_`）"

@@ -51,7 +51,7 @@ def check(case: Case) -> Iterator[Finding]:
         key = (link.op, link.source, link.module, link.kind) if link else ("loss", None, "", "loss")
         groups[key].append(name)
     for (op, source, module, kind), names in groups.items():
-        severity = _severity(case, kind, len(names) / len(live), source, module)
+        severity = _severity(case, kind, len(names) / len(live), module)
         yield Finding(
             CODE,
             f"gradient is exactly zero below `{op}`"
@@ -71,7 +71,7 @@ def check(case: Case) -> Iterator[Finding]:
                 ),
                 Evidence("loss", snapshot.loss),
             ),
-            advice=_advice(kind, severity),
+            advice=_advice(kind, severity, snapshot.loss),
             confidence=0.95 if severity == "error" else 0.7,
         )
 
@@ -81,20 +81,34 @@ def _where(chain: Chain) -> Link | None:
     return next((link for link in chain.links if link.norm > 0 and link.gain == 0), None)
 
 
-def _severity(case: Case, kind: str, share: float, source: str | None, module: str) -> Severity:
+def _severity(case: Case, kind: str, share: float, module: str) -> Severity:
     if case.snapshot.loss == 0:
         return "info"
-    if kind == "weight" and share < STUCK:
-        # A factor W that is exactly zero stands in a branch on purpose.
+    if kind == "weight" and _moves(case, module):
+        # A weight that is zero on purpose gets a gradient itself and lets the next one through.
         return "info"
     return "error" if share >= STUCK else "info"
+
+
+def _moves(case: Case, module: str) -> bool:
+    """True if a parameter of the module has a gradient: after one step it is not zero."""
+    return any(
+        stats.grad_norm > 0
+        for name, stats in case.snapshot.parameters.items()
+        if name.rpartition(".")[0] == module and len(stats.shape) > 1
+    )
 
 
 def _cause(kind: str) -> Cause:
     return "dead-units" if kind == "activation" else CAUSES.get(kind, "none")
 
 
-def _advice(kind: str, severity: Severity) -> tuple[str, ...]:
+def _advice(kind: str, severity: Severity, loss: float) -> tuple[str, ...]:
+    if loss == 0:
+        return (
+            "the loss is exactly 0: there is nothing to learn from this batch",
+            "if it stays so: harder examples or a larger margin",
+        )
     if severity == "info":
         return ("nothing to do if this zero is by design (zero-initialised branch, unused part)",)
     if kind == "activation":
@@ -120,6 +134,10 @@ ZH = {
     "nothing to do if this zero is by design (zero-initialised branch, unused part)": (
         "若此零是有意设计（零初始化的分支、未使用的部分），无需处理"
     ),
+    "the loss is exactly 0: there is nothing to learn from this batch": (
+        "损失恰好为 0：这一批没有可学的东西"
+    ),
+    "if it stays so: harder examples or a larger margin": "若一直如此：用更难的样本或更大的间隔",
     "every unit is dead or saturated here: check biases, input scale and learning rate": (
         "此处所有单元都死亡或饱和：检查偏置、输入尺度和学习率"
     ),

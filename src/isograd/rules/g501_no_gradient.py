@@ -43,12 +43,18 @@ def check(case: Case) -> Iterator[Finding]:
     """One finding for each reason and place."""
     groups: dict[tuple[str, str, str | None], list[str]] = defaultdict(list)
     parameters = case.snapshot.parameters
+    if all(stats.missing is not None for stats in parameters.values()):
+        yield _none_reached(case)
+        return
+    twins = _twins(case)
     for name, stats in parameters.items():
         if stats.missing is not None:
             missing = stats.missing
             groups[missing.reason, missing.detail, missing.source].append(name)
     for (reason, detail, source), names in groups.items():
-        alarm = reason in _CAUSES
+        # A net cut off as a whole that mirrors one that learns: a target, teacher or EMA net.
+        mirrored = reason in ("no-grad", "detached") and set(names) <= twins
+        alarm = reason in _CAUSES and not mirrored
         cause: Cause = _CAUSES.get(reason, "frozen" if reason == "frozen" else "none")
         yield Finding(
             CODE,
@@ -66,11 +72,50 @@ def check(case: Case) -> Iterator[Finding]:
                     reason,
                 ),
             ),
-            advice=_ADVICE[reason],
+            advice=_TWIN if mirrored else _ADVICE[reason],
             confidence=0.9 if alarm else 0.6,
         )
 
 
+def _none_reached(case: Case) -> Finding:
+    parameters = case.snapshot.parameters
+    reasons = {stats.missing.reason for stats in parameters.values() if stats.missing}
+    unused = reasons <= {"unused", "frozen"}
+    first = next(stats.missing for stats in parameters.values() if stats.missing)
+    detail = "the step does not use the model it is given" if unused else first.detail
+    return Finding(
+        CODE,
+        f"no gradient reaches any parameter: {detail}",
+        "error",
+        "graph-cut",
+        where=tuple(parameters),
+        source=first.source,
+        evidence=(
+            Evidence("parameters without gradient", len(parameters), f"of {len(parameters)}"),
+        ),
+        advice=(
+            "call the `model` that `step(model)` receives, not one from outside",
+            "look for `detach`, `.data`, `.tolist()` or `torch.tensor(...)` on the way to the loss",
+        ),
+        confidence=0.95,
+    )
+
+
+def _twins(case: Case) -> set[str]:
+    """Parameters of submodules that get no gradient and have the shapes of one that does."""
+    parameters = case.snapshot.parameters
+    groups: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
+    lost: dict[str, bool] = defaultdict(lambda: True)
+    for name, stats in parameters.items():
+        top, _, rest = name.partition(".")
+        groups[top][rest] = stats.shape
+        lost[top] = lost[top] and stats.missing is not None
+    live = [own for top, own in groups.items() if not lost[top]]
+    cut = {top for top, own in groups.items() if lost[top] and own in live}
+    return {name for name in parameters if name.partition(".")[0] in cut}
+
+
+_TWIN = ("nothing to do for a target, teacher or EMA net; `requires_grad_(False)` says so openly",)
 _ADVICE: dict[str, tuple[str, ...]] = {
     "frozen": ("nothing to do if the freeze is meant; else `requires_grad_(True)`",),
     "unused": ("nothing to do if this part is meant to rest on this batch; else call it",),
@@ -86,6 +131,17 @@ _ADVICE: dict[str, tuple[str, ...]] = {
 
 # Chinese for the texts above, by template.
 ZH = {
+    "no gradient reaches any parameter: {detail}": "没有任何参数得到梯度：{detail}",
+    "the step does not use the model it is given": "step 没有使用传给它的模型",
+    "call the `model` that `step(model)` receives, not one from outside": (
+        "请调用 `step(model)` 收到的 `model`，而不是外部的另一个模型"
+    ),
+    "look for `detach`, `.data`, `.tolist()` or `torch.tensor(...)` on the way to the loss": (
+        "检查通往损失的路上是否有 `detach`、`.data`、`.tolist()` 或 `torch.tensor(...)`"
+    ),
+    "nothing to do for a target, teacher or EMA net; `requires_grad_(False)` says so openly": (
+        "若是目标网络、教师网络或 EMA 网络则无需处理；可用 `requires_grad_(False)` 明确说明"
+    ),
     "no gradient reaches {names}: {detail}": "{names} 得不到梯度：{detail}",
     "parameters without gradient": "没有梯度的参数",
     "nothing to do if the freeze is meant; else `requires_grad_(True)`": (

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding, Op, Snapshot
 from isograd.records.finding import Cause
-from isograd.rules.case import Case
+from isograd.rules.case import Case, span
 
 CODE = "G601"
 EXPLAINS = ("G101", "G102", "G103", "G104", "G105")
@@ -37,13 +37,55 @@ REQUIRES: tuple[str, ...] = ()
 def check(case: Case) -> Iterator[Finding]:
     """One finding: the first op, forward if the loss is not finite, else backward."""
     snapshot = case.snapshot
+    sick = [n for n, p in snapshot.parameters.items() if not math.isfinite(p.weight_norm)]
+    if sick:
+        yield _weights(sick)
+        return
     broken = [name for name, p in snapshot.parameters.items() if p.nonfinite]
     if math.isfinite(snapshot.loss) and not broken:
+        masked = _masked(snapshot)
+        if masked is not None:
+            yield masked
         return
     if math.isfinite(snapshot.loss):
         yield _backward(snapshot, broken)
     else:
         yield _forward(snapshot, broken)
+
+
+def _weights(sick: list[str]) -> Finding:
+    return Finding(
+        CODE,
+        f"weights are not finite before the step: {span(sick)}",
+        "error",
+        "numerics",
+        where=tuple(sick),
+        evidence=(Evidence("parameters that are not finite", len(sick), "parameters", 0),),
+        advice=(
+            "an earlier step or the checkpoint wrote them: load one from before",
+            "look at the step before: its loss or gradient was not finite",
+        ),
+        confidence=0.99,
+    )
+
+
+def _masked(snapshot: Snapshot) -> Finding | None:
+    """An infinite derivative that a later zero hides from the parameters."""
+    if not any(op.grad_nonfinite for op in snapshot.ops):
+        return None
+    op = first_backward(snapshot)
+    name = op.name if op else "an op"
+    return Finding(
+        CODE,
+        f"the gradient is infinite behind `{name}`, and a later op hides it",
+        "warning",
+        "numerics",
+        where=(op.module or op.name,) if op else (),
+        source=op.source if op else None,
+        evidence=_ranges(op),
+        advice=_advice(op),
+        confidence=0.8,
+    )
 
 
 def _forward(snapshot: Snapshot, broken: list[str]) -> Finding:
@@ -152,6 +194,17 @@ def _advice(op: Op | None) -> tuple[str, ...]:
 
 # Chinese for the texts above, by template.
 ZH = {
+    "weights are not finite before the step: {names}": "这一步之前权重已不是有限值：{names}",
+    "parameters that are not finite": "含 NaN/Inf 的参数个数",
+    "an earlier step or the checkpoint wrote them: load one from before": (
+        "由更早的一步或检查点写入：请加载之前的检查点"
+    ),
+    "look at the step before: its loss or gradient was not finite": (
+        "查看前一步：其损失或梯度不是有限值"
+    ),
+    "the gradient is infinite behind `{op}`, and a later op hides it": (
+        "`{op}` 之后梯度为无穷大，被后面的算子掩盖"
+    ),
     "the loss is {what}; no op shows where it began": "损失为 {what}；没有算子显示它从何处开始",
     "the loss is {what}: the input of `{op}` already holds {n} such entries": (
         "损失为 {what}：`{op}` 的输入中已有 {n} 个这样的元素"
