@@ -73,7 +73,11 @@ def check(case: Case) -> Iterator[Finding]:
                 "sum over the chain",
             ),
             Evidence(
-                "share of the decades gained", share(kinds, kind), "", None, "of all kinds that gain"
+                "share of the decades gained",
+                share(kinds, kind),
+                "",
+                None,
+                "of all kinds that gain",
             ),
             Evidence("width noise", hidden.noise, "decades", None, "sqrt(5 sum 1/width)"),
         ),

@@ -1,0 +1,107 @@
+"""G302: the optimizer does not train the model.
+
+What it checks:
+    Whether the optimizer holds the model's trainable parameters, and whether it descends. A
+    parameter that it does not hold while it holds others that are not the model's was replaced
+    after the optimizer was built. An ascending group is named where the loss rises under it.
+
+Why it matters:
+    Gradients are computed and thrown away; the layer stays as it was initialised.
+
+When it is wrong:
+    Training only a head, with the rest left out of the optimizer on purpose: without foreign
+    parameters this is an explanation, not an alarm. Two optimizers that share a model.
+
+What to do:
+    Build the optimizer after the last change to the model, or call `add_param_group`.
+
+References:
+    The notes of PyTorch on constructing optimizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from isograd.records import Evidence, Finding, OptimizerFacts, Training
+from isograd.rules.case import Case, span
+
+CODE = "G302"
+EXPLAINS: tuple[str, ...] = ()
+REQUIRES = ("training",)
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding for lost parameters, one for ascent."""
+    training = case.training
+    if training is None or training.optimizer is None:
+        return
+    facts = training.optimizer
+    if facts.not_owned:
+        yield _lost(facts, len(case.snapshot.parameters))
+    if facts.maximize and _rises(training):
+        yield Finding(
+            CODE,
+            f"{facts.name} ascends: maximize=True, and the loss rises",
+            "error",
+            "optimizer-state",
+            evidence=(Evidence("loss at the end / at the start", _ratio(training), "", 1.0),),
+            advice=("leave out `maximize=True`, or return the negative of what is maximised",),
+            confidence=0.95,
+        )
+
+
+def _lost(facts: OptimizerFacts, total: int) -> Finding:
+    replaced = facts.foreign > 0
+    why = "it holds others that are not the model's" if replaced else "it was given others only"
+    return Finding(
+        CODE,
+        f"{facts.name} does not hold {span(list(facts.not_owned))}: {why}",
+        "error" if replaced else "info",
+        "optimizer-state" if replaced else "none",
+        where=facts.not_owned,
+        evidence=(
+            Evidence("trainable parameters it does not hold", len(facts.not_owned), f"of {total}"),
+            Evidence("parameters it holds that are not the model's", facts.foreign, "", 0),
+        ),
+        advice=(
+            ("build the optimizer after the layer was replaced, or use `add_param_group`",)
+            if replaced
+            else ("nothing to do if only a part is meant to train; else hand them over",)
+        ),
+        confidence=0.95 if replaced else 0.6,
+    )
+
+
+def _ratio(training: Training) -> float:
+    part = max(1, len(training.loss) // 5)
+    start = median(training.loss[:part])
+    return median(training.loss[-part:]) / start if start else float("inf")
+
+
+def _rises(training: Training) -> bool:
+    return len(training.loss) > 1 and not _ratio(training) < 1
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "{name} does not hold {names}: it holds others that are not the model's": (
+        "{name} 不包含 {names}：它持有的是不属于该模型的参数"
+    ),
+    "{name} does not hold {names}: it was given others only": (
+        "{name} 不包含 {names}：只给了它其他参数"
+    ),
+    "{name} ascends: maximize=True, and the loss rises": "{name} 在上升：maximize=True，且损失变大",
+    "trainable parameters it does not hold": "它未持有的可训练参数",
+    "parameters it holds that are not the model's": "它持有的不属于模型的参数",
+    "leave out `maximize=True`, or return the negative of what is maximised": (
+        "去掉 `maximize=True`，或返回待最大化量的负值"
+    ),
+    "build the optimizer after the layer was replaced, or use `add_param_group`": (
+        "在替换层之后再构建优化器，或使用 `add_param_group`"
+    ),
+    "nothing to do if only a part is meant to train; else hand them over": (
+        "若只想训练一部分则无需处理；否则请把它们交给优化器"
+    ),
+}

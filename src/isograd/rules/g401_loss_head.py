@@ -1,0 +1,152 @@
+"""G401: the loss function gets something it is not made for.
+
+What it checks:
+    What each loss function was called with: probabilities where logits belong (a softmax in
+    front of cross-entropy), one class, shapes that broadcast a difference to a matrix, targets
+    that are all ignored.
+
+Why it matters:
+    Softmax twice bounds the gradient and the loss can never approach 0. A softmax over one unit
+    is constant. A difference of shapes (N, 1) and (N,) compares every sample with every label.
+
+When it is wrong:
+    A distribution as prediction is right for `nll_loss` after log and for `kl_div`; they are not
+    looked at.
+
+What to do:
+    Hand logits to `cross_entropy`; match the shapes of prediction and target.
+
+References:
+    Bridle (1990); the documentation of torch.nn.CrossEntropyLoss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isograd.records import Evidence, Finding, LossCall
+from isograd.records.finding import Cause
+from isograd.rules.case import Case
+
+CODE = "G401"
+EXPLAINS: tuple[str, ...] = ()
+REQUIRES: tuple[str, ...] = ()
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding for each call that does not fit."""
+    for call in case.snapshot.losses:
+        yield from _one_class(call)
+        yield from _twice(call)
+        yield from _broadcast(call)
+        yield from _ignored(call)
+
+
+def _twice(call: LossCall) -> Iterator[Finding]:
+    squashed = call.upstream in ("softmax", "sigmoid") and call.name == "cross_entropy"
+    many = len(call.input_shape) > 1 and call.input_shape[1] > 1
+    if squashed and many and (call.sums_to_one or call.upstream == "sigmoid"):
+        yield _finding(
+            call,
+            f"`cross_entropy` gets the output of `{call.upstream}`, not logits",
+            "loss-head",
+            Evidence("largest input", call.prediction.high, "", 1.0, "of the loss function"),
+            f"leave out the {call.upstream}: `cross_entropy` applies log-softmax itself",
+        )
+    if call.name == "binary_cross_entropy_with_logits" and call.upstream == "sigmoid":
+        yield _finding(
+            call,
+            "`binary_cross_entropy_with_logits` gets the output of `sigmoid`, not logits",
+            "loss-head",
+            Evidence("largest input", call.prediction.high, "", 1.0, "of the loss function"),
+            "leave out the sigmoid: the loss applies it itself",
+        )
+
+
+def _one_class(call: LossCall) -> Iterator[Finding]:
+    alone = len(call.input_shape) > 1 and call.input_shape[1] == 1
+    if call.name == "cross_entropy" and alone and len(call.input_shape) == 2:
+        yield _finding(
+            call,
+            "`cross_entropy` over a single class is always 0",
+            "loss-head",
+            Evidence("classes", 1, "", 2.0, "size of dimension 1 of the prediction"),
+            "use `binary_cross_entropy_with_logits`, or one unit for each class",
+        )
+
+
+def _broadcast(call: LossCall) -> Iterator[Finding]:
+    a, b = call.input_shape, call.target_shape
+    if call.integer_target or a == b or len(a) == len(b) or 0 in (len(a), len(b)):
+        return
+    longer, shorter = (a, b) if len(a) > len(b) else (b, a)
+    # (N, 1) against (N,): the shorter shape lies along the dimension of size 1.
+    if longer[-1] == 1 and shorter[-1] > 1 and longer[0] == shorter[0]:
+        yield _finding(
+            call,
+            f"shapes {a} and {b} of `{call.name}` broadcast to {shorter[-1]} x {shorter[-1]}: "
+            "every sample is compared with every target",
+            "loss-shape",
+            Evidence("entries compared", longer[0] * shorter[-1], "", float(longer[0])),
+            "make the shapes equal: `target.unsqueeze(1)` or `output.squeeze(1)`",
+        )
+
+
+def _ignored(call: LossCall) -> Iterator[Finding]:
+    if call.ignored_fraction == 1:
+        yield _finding(
+            call,
+            f"all targets of `{call.name}` are ignored (ignore_index)",
+            "labels",
+            Evidence("ignored share of the targets", 1.0, "", 1.0),
+            "check how labels are masked: not one of them takes part in the loss",
+        )
+
+
+def _finding(call: LossCall, title: str, cause: Cause, evidence: Evidence, advice: str) -> Finding:
+    return Finding(
+        CODE,
+        title,
+        "error",
+        cause,
+        where=(call.name,),
+        source=call.source,
+        evidence=(evidence,),
+        advice=(advice,),
+        confidence=0.95,
+    )
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "`cross_entropy` gets the output of `{op}`, not logits": (
+        "`cross_entropy` 收到的是 `{op}` 的输出，而不是 logits"
+    ),
+    "`binary_cross_entropy_with_logits` gets the output of `sigmoid`, not logits": (
+        "`binary_cross_entropy_with_logits` 收到的是 `sigmoid` 的输出，而不是 logits"
+    ),
+    "`cross_entropy` over a single class is always 0": "只有一个类别的 `cross_entropy` 恒为 0",
+    "shapes {a} and {b} of `{op}` broadcast to {n}: every sample is compared with every target": (
+        "`{op}` 的形状 {a} 与 {b} 广播成 {n}：每个样本都与每个目标比较"
+    ),
+    "all targets of `{op}` are ignored (ignore_index)": "`{op}` 的目标全部被忽略（ignore_index）",
+    "largest input": "最大输入",
+    "of the loss function": "损失函数的输入",
+    "classes": "类别数",
+    "size of dimension 1 of the prediction": "预测的第 1 维大小",
+    "entries compared": "参与比较的元素数",
+    "ignored share of the targets": "被忽略目标的比例",
+    "leave out the {op}: `cross_entropy` applies log-softmax itself": (
+        "去掉 {op}：`cross_entropy` 自身会做 log-softmax"
+    ),
+    "leave out the sigmoid: the loss applies it itself": "去掉 sigmoid：损失函数自身会应用它",
+    "use `binary_cross_entropy_with_logits`, or one unit for each class": (
+        "改用 `binary_cross_entropy_with_logits`，或每个类别一个输出单元"
+    ),
+    "make the shapes equal: `target.unsqueeze(1)` or `output.squeeze(1)`": (
+        "使形状一致：`target.unsqueeze(1)` 或 `output.squeeze(1)`"
+    ),
+    "check how labels are masked: not one of them takes part in the loss": (
+        "检查标签的屏蔽方式：没有一个参与损失"
+    ),
+}
