@@ -120,3 +120,26 @@ def test_a_right_head_is_quiet(name):
 def test_all_labels_ignored():
     diagnosis = head(lambda o: F.cross_entropy(o, LABELS * 0 - 100), 3)
     assert any(f.code == "G401" and f.cause == "labels" for f in diagnosis.findings)
+
+
+def test_a_rate_that_is_far_too_low_is_shown_by_replay():
+    diagnosis = isograd.check(*task(1e-7), steps=40)
+    assert codes(diagnosis) == [("G303", "learning-rate")]
+    assert "too low" in diagnosis.findings[0].title
+
+
+def test_a_warm_up_from_zero_is_left_alone():
+    model, step, optimizer = task(0.05)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: k / 100)
+    assert codes(isograd.check(model, step, optimizer, steps=40)) == []
+
+
+def test_a_solved_problem_has_nothing_to_gain():
+    model, step, _ = task()
+    trainer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(300):
+        trainer.zero_grad()
+        step(model).backward()
+        trainer.step()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
+    assert codes(isograd.check(model, step, optimizer, steps=40)) == []

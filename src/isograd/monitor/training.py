@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
+from statistics import median
 from typing import Any
 
 import torch
@@ -11,12 +13,21 @@ from torch import nn
 
 from isograd.capture.guard import untouched
 from isograd.capture.probe import Step, call_step, check_loss, probe
+from isograd.capture.rng import RandomState
 from isograd.errors import IsogradError, StepError
 from isograd.monitor.recorder import Recorder
+from isograd.monitor.twins import shuffled_loss
 from isograd.records.history import History
 from isograd.records.snapshot import Snapshot
-from isograd.records.training import Training
+from isograd.records.training import Replay, Training
 
+# Where the rate is right, losses fall by more than this within a short training, or the problem
+# is solved; both directions are then tried on further copies.
+_CLEARLY = 0.05
+_SMALLER = (0.01, 0.1)
+# Update ratios at which nets train (Bengio, 2012, gives 1e-3), tried where the user's is tiny.
+_MOVING = (1e-3, 1e-2)
+_TINY = 1e-5
 # Plain SGD at a rate at which a net with sane gradients moves and does not diverge.
 _DEFAULT_RATE = 0.01
 
@@ -41,6 +52,7 @@ def train_copy(
     with untouched(model):
         twin = _copied(model)
         trainer = copied_optimizer(optimizer, model, twin)
+        generators = RandomState()
         recorder = Recorder(twin, trainer, dense=True)
         recorder.attach()
         stopped = ""
@@ -57,7 +69,16 @@ def train_copy(
                     break
         finally:
             recorder.detach()
-        return recorder.training(stopped, _end(twin, step))
+        training = recorder.training(stopped, _end(twin, step))
+        if not _helped(training.loss):
+            replays = []
+            for factor in _factors(training.update_ratio()):
+                generators.restore()
+                replays.append(_replay(model, step, optimizer, len(training.loss), factor))
+            generators.restore()
+            shuffled = shuffled_loss(_copied(model), step)
+            training = replace(training, replays=tuple(replays), shuffled_loss=shuffled)
+        return replace(training, scheduled=_scheduled(trainer))
 
 
 def copied_optimizer(
@@ -74,6 +95,51 @@ def copied_optimizer(
         id(a): b for a, b in zip(model.parameters(), twin.parameters(), strict=True)
     }
     return copy.deepcopy(optimizer, memo)
+
+
+def _helped(loss: tuple[float, ...]) -> bool:
+    """True if the last fifth of the losses lies clearly below the first."""
+    part = max(1, len(loss) // 5)
+    start, end = median(loss[:part]), median(loss[-part:])
+    return math.isfinite(end) and start - end > _CLEARLY * abs(start)
+
+
+def _factors(update_ratio: float) -> tuple[float, ...]:
+    """Rates to try: smaller ones, and if weights hardly move, those that move them."""
+    if not 0 < update_ratio < _TINY:
+        return _SMALLER
+    return (*_SMALLER, *(ratio / update_ratio for ratio in _MOVING))
+
+
+def _replay(
+    model: nn.Module,
+    step: Step,
+    optimizer: torch.optim.Optimizer | None,
+    steps: int,
+    factor: float,
+) -> Replay:
+    """The same training with all rates multiplied; the causal proof of a wrong rate."""
+    twin = _copied(model)
+    trainer = copied_optimizer(optimizer, model, twin)
+    for group in trainer.param_groups:
+        group["lr"] = group["lr"] * factor
+    losses: list[float] = []
+    for _ in range(steps):
+        trainer.zero_grad(set_to_none=True)
+        loss = call_step(step, twin)
+        losses.append(float(loss.detach()))
+        if not math.isfinite(losses[-1]):
+            break
+        loss.backward()
+        trainer.step()
+    return Replay(factor, tuple(losses))
+
+
+def _scheduled(optimizer: torch.optim.Optimizer) -> bool:
+    return any(
+        group.get("initial_lr") is not None and group["lr"] < group["initial_lr"]
+        for group in optimizer.param_groups
+    )
 
 
 def history(training: Training, snapshot: Snapshot) -> History:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 
 from isograd.records.snapshot import Snapshot
 
@@ -52,6 +53,19 @@ class ParameterTrack:
 
 
 @dataclass(frozen=True, slots=True)
+class Replay:
+    """The same training from the same start, with one thing changed.
+
+    Attributes:
+        factor: What the learning rates were multiplied with.
+        loss: Loss at each step.
+    """
+
+    factor: float
+    loss: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
     """A short training.
 
@@ -63,6 +77,10 @@ class Training:
         stopped: Why it ended early, or "".
         end: Measurement of the trained copy, or None if it could not be measured.
         backwards: Number of backward passes before each step.
+        replays: The same training at other rates, run where this one did not help.
+        shuffled_loss: Loss at the start with the inputs of the batch shuffled against their
+            targets: what the net scores without knowing its input. None if not measured.
+        scheduled: True if a scheduler holds the rate away from its full value at the start.
         clip_ratio: Gradient norm that the optimizer saw / norm after the backward pass.
     """
 
@@ -74,3 +92,16 @@ class Training:
     end: Snapshot | None = None
     backwards: tuple[int, ...] = ()
     clip_ratio: tuple[float, ...] = ()
+    replays: tuple[Replay, ...] = ()
+    scheduled: bool = False
+    shuffled_loss: float | None = None
+
+    def update_ratio(self) -> float:
+        """Median over parameters and steps of norm of the update / norm of the weight."""
+        ratios = [
+            update / weight
+            for track in self.parameters.values()
+            for update, weight in zip(track.update, track.weight, strict=False)
+            if weight > 0
+        ]
+        return median(ratios) if ratios else 0.0

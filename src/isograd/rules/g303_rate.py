@@ -1,0 +1,108 @@
+"""G303: the learning rate keeps the net from learning, shown by replay.
+
+What it checks:
+    Where a short training does not lower the loss, the same training is run again on fresh
+    copies with smaller rates and, where weights hardly move, with rates that move them by 0.1 to
+    1 % a step. If one of them lowers the loss clearly, the rate is the cause: too high if a
+    smaller one helps, too low if only larger ones help while the updates are tiny.
+
+Why it matters:
+    The gradient may be perfect and nothing is learnt.
+
+When it is wrong:
+    A warm-up that starts at rate 0: a rate that a scheduler holds down is left alone. A problem
+    that is solved already has nothing to gain, and no replay helps.
+
+What to do:
+    Use the rate that helped in the replay.
+
+References:
+    Bengio (2012) on the update ratio of about 1e-3; Smith (2017) on range tests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from statistics import median
+
+from isograd.records import Evidence, Finding
+from isograd.rules.case import Case
+
+CODE = "G303"
+EXPLAINS: tuple[str, ...] = ()
+REQUIRES = ("training",)
+
+# A replay counts if it takes this share off the loss that the user's rate leaves. Weights that
+# hardly moved leave no doubt; against a rate that moves them the scatter of batches counts too.
+GAIN_LOW = 0.1
+GAIN_HIGH = 0.2
+# A net whose loss is half of what it scores on inputs that are not its targets' has learnt.
+SOLVED = 0.5
+# An update of a hundred-thousandth of the weight per step: a hundred times below the field's
+# rule of thumb. Fine-tuning at 1e-5 with Adam moves weights fifty times faster.
+TINY = 1e-5
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding for a rate that another one beats."""
+    training = case.training
+    if training is None or not training.replays or training.scheduled:
+        return
+    shuffled = training.shuffled_loss
+    if shuffled is not None and training.loss[0] < SOLVED * shuffled:
+        return
+    left = _end(training.loss)
+    helped = {
+        replay.factor: _end(replay.loss)
+        for replay in training.replays
+        if _end(replay.loss) < (1 - _gain(replay.factor)) * left
+    }
+    if not helped:
+        return
+    factor = min(helped, key=lambda f: helped[f])
+    update = training.update_ratio()
+    if factor > 1 and update > TINY:
+        return
+    if training.stopped and factor < 1:
+        return  # G301 says it
+    too = "high" if factor < 1 else "low"
+    yield Finding(
+        CODE,
+        f"learning rate too {too}: {factor:g} times the rate ends at a loss of "
+        f"{helped[factor]:.3g} instead of {left:.3g}",
+        "error",
+        "learning-rate",
+        evidence=(
+            Evidence("loss with the replayed rate", helped[factor], "", (1 - _gain(factor)) * left),
+            Evidence("median update ratio", update, "", TINY if factor > 1 else None),
+            Evidence("learning rate", max(training.learning_rate, default=0.0)),
+        ),
+        advice=(f"multiply the learning rate by {factor:g}",),
+        confidence=0.9,
+        step=len(training.loss) - 1,
+    )
+
+
+def _end(loss: tuple[float, ...]) -> float:
+    part = max(1, len(loss) // 5)
+    return median(loss[-part:]) if loss and math.isfinite(loss[-1]) else math.inf
+
+
+def _gain(factor: float) -> float:
+    return GAIN_LOW if factor > 1 else GAIN_HIGH
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "learning rate too high: {f} times the rate ends at a loss of {a} instead of {b}": (
+        "学习率过高：用 {f} 倍的学习率，损失可降到 {a} 而不是 {b}"
+    ),
+    "learning rate too low: {f} times the rate ends at a loss of {a} instead of {b}": (
+        "学习率过低：用 {f} 倍的学习率，损失可降到 {a} 而不是 {b}"
+    ),
+    "loss with the replayed rate": "以该学习率重放后的损失",
+    "median update ratio": "更新比的中位数",
+    "learning rate": "学习率",
+    "multiply the learning rate by {f}": "把学习率乘以 {f}",
+}
