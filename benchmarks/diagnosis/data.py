@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from sklearn import datasets
 from torch import Tensor, nn
 
+from diagnosis.nets import mlp
 from diagnosis.registry import Training
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -223,3 +224,15 @@ def communities(nodes: int = 400, classes: int = 4) -> tuple[Tensor, Tensor, Ten
     x = F.one_hot(y, classes).float().repeat(1, 4) + 1.5 * torch.randn(nodes, 16, generator=g)
     d = a.sum(1).rsqrt()
     return x, y, d[:, None] * a * d[None, :]
+
+
+def pretrained(steps: int = 120) -> nn.Sequential:
+    """A digits net after a short training."""
+    with torch.random.fork_rng():
+        torch.manual_seed(123)
+        model = mlp(64, 10, depth=3)
+        task = digits()
+        training = supervised(task, model, torch.optim.Adam(model.parameters(), 3e-3), 123)
+        for _ in range(steps):
+            training.advance()
+    return model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -55,6 +56,23 @@ def loop(
             optimizer.zero_grad()
         optimizer.step()
         count += 1
+        return loss.detach()
+
+    return train_step
+
+
+def scaled(step: Step, scale: float) -> Loop:
+    """An iteration with a fixed loss scale that skips steps with infinite gradients."""
+
+    def train_step(model: nn.Module, optimizer: Optimizer) -> Tensor:
+        optimizer.zero_grad()
+        loss = step(model)
+        (loss.float() * scale).backward()
+        owned = [p for p in model.parameters() if p.grad is not None]
+        if all(bool(torch.isfinite(p.grad).all()) for p in owned):
+            for p in owned:
+                p.grad /= scale
+            optimizer.step()
         return loss.detach()
 
     return train_step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import SGD, Adam
+from torch.optim import Adam
 from torch.utils.checkpoint import checkpoint
 
 from diagnosis.data import digits, houses, recall, supervised
@@ -25,7 +25,7 @@ class Cut(nn.Module):
         return self.head(self.between(self.body(x)))
 
 
-def _narrow(seed: int, fixed: bool, between, rate: float = 3e-3, width: int = 3) -> Training:
+def narrow(seed: int, fixed: bool, between, rate: float = 3e-3, width: int = 3) -> Training:
     """Digits through a narrow random body: the head alone cannot do it."""
     body = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, width), nn.Tanh())
     model = Cut(body, mlp(width, 10, depth=2), (lambda h: h) if fixed else between)
@@ -35,12 +35,12 @@ def _narrow(seed: int, fixed: bool, between, rate: float = 3e-3, width: int = 3)
 
 @fault("graph/detach", 5, "graph-cut", "body", why="the features are detached before the head")
 def detach(seed: int, fixed: bool) -> Training:
-    return _narrow(seed, fixed, lambda h: h.detach())
+    return narrow(seed, fixed, lambda h: h.detach())
 
 
 @fault("graph/numpy-trip", 5, "graph-cut", "body", why="through numpy and back")
 def numpy_trip(seed: int, fixed: bool) -> Training:
-    return _narrow(seed, fixed, lambda h: torch.tensor(h.detach().numpy() * 1.0))
+    return narrow(seed, fixed, lambda h: torch.tensor(h.detach().numpy() * 1.0))
 
 
 @fault("graph/no-grad-body", 5, "graph-cut", "body", why="the body runs under no_grad")
@@ -59,17 +59,17 @@ def no_grad_body(seed: int, fixed: bool) -> Training:
 
 @fault("graph/round", 5, "non-differentiable", "body", why="rounding without a straight-through")
 def round_body(seed: int, fixed: bool) -> Training:
-    return _narrow(seed, fixed, lambda h: (h * 4).round() / 4)
+    return narrow(seed, fixed, lambda h: (h * 4).round() / 4)
 
 
 @fault("graph/threshold", 5, "non-differentiable graph-cut", "body", why="(h > 0).float()")
 def threshold(seed: int, fixed: bool) -> Training:
-    return _narrow(seed, fixed, lambda h: (h > 0).float(), width=4)
+    return narrow(seed, fixed, lambda h: (h > 0).float(), width=4)
 
 
 @fault("graph/sign", 5, "non-differentiable", "body", why="sign(h): derivative 0 everywhere")
 def sign(seed: int, fixed: bool) -> Training:
-    return _narrow(seed, fixed, torch.sign, width=4)
+    return narrow(seed, fixed, torch.sign, width=4)
 
 
 @fault(
@@ -84,7 +84,7 @@ def data_in_place(seed: int, fixed: bool) -> Training:
         h.data.sign_()
         return h
 
-    return _narrow(seed, fixed, between, width=4)
+    return narrow(seed, fixed, between, width=4)
 
 
 @fault(
@@ -133,62 +133,6 @@ def long_index(seed: int, fixed: bool) -> Training:
 
     model = Coded()
     return supervised(houses(), model, Adam(model.parameters(), 1e-2), seed)
-
-
-@fault(
-    "graph/frozen-at-random",
-    5,
-    "frozen",
-    "body",
-    why="the body was frozen although nothing was pre-trained",
-)
-def frozen_at_random(seed: int, fixed: bool) -> Training:
-    training = _narrow(seed, True, None)
-    training.model.body.requires_grad_(fixed)  # type: ignore[union-attr]
-    return training
-
-
-@fault(
-    "graph/head-frozen",
-    5,
-    "frozen",
-    "head embedding",
-    why="a loop over names froze embedding and head; only a norm learns",
-)
-def head_frozen(seed: int, fixed: bool) -> Training:
-    norm = nn.LayerNorm(64)
-    model = nn.Sequential()
-    model.add_module("body", nn.Linear(64, 64))
-    model.add_module("norm", norm)
-    model.add_module("head", nn.Linear(64, 10))
-    for name, p in model.named_parameters():
-        p.requires_grad_(fixed or "norm" in name)
-    model = nn.Sequential(model)
-    owned = [p for p in model.parameters() if p.requires_grad]
-    return supervised(digits(), model, SGD(owned, 0.03), seed, judged_after=100)
-
-
-@fault(
-    "graph/plain-list",
-    5,
-    "optimizer-state graph-cut frozen",
-    why="layers in a Python list are no parameters: never trained",
-)
-def plain_list(seed: int, fixed: bool) -> Training:
-    class Listed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            layers = [nn.Linear(64, 16), nn.Linear(16, 4), nn.Linear(4, 16)]
-            self.layers = nn.ModuleList(layers) if fixed else layers
-            self.head = nn.Linear(16, 10)
-
-        def forward(self, x: Tensor) -> Tensor:
-            for layer in self.layers:
-                x = torch.tanh(layer(x))
-            return self.head(x)
-
-    model = Listed()
-    return supervised(digits(), model, Adam(model.parameters(), 1e-2), seed)
 
 
 @fault(
@@ -245,29 +189,3 @@ def gan_detached(seed: int, fixed: bool) -> Training:
     from diagnosis.healthy.generative import gan_training
 
     return gan_training(seed, detached=not fixed)
-
-
-@fault(
-    "graph/position-unused",
-    5,
-    "graph-cut",
-    "position",
-    why="the position table exists but is never added, on a task of positions",
-)
-def position_unused(seed: int, fixed: bool) -> Training:
-    class Placed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embedding, self.position = nn.Embedding(4, 32), nn.Embedding(12, 32)
-            self.core = nn.TransformerEncoderLayer(32, 2, 64, 0.0, batch_first=True)
-            self.head = nn.Linear(32, 4)
-
-        def forward(self, tokens: Tensor) -> Tensor:
-            x = self.embedding(tokens)
-            if fixed:
-                x = x + self.position(torch.arange(tokens.shape[1]))
-            return self.head(self.core(x).mean(1))
-
-    model = Placed()
-    optimizer = Adam(model.parameters(), 3e-3)
-    return supervised(recall(12), model, optimizer, seed, judged_after=300)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 from diagnosis.data import Task, digits, houses, lookup, supervised, text
+from diagnosis.loops import scaled
 from diagnosis.nets import Reader, Times, Transformer, cnn, he, mlp
 from diagnosis.registry import Training, fault
 
@@ -123,23 +124,6 @@ def scale_too_high(seed: int, fixed: bool) -> Training:
     training = supervised(_cast(digits(), HALF), model, SGD(model.parameters(), 0.1), seed)
     training.train_step = scaled(training.step, 2.0**10 if fixed else 2.0**30)
     return training
-
-
-def scaled(step, scale: float):
-    """An iteration with a fixed loss scale that skips steps with infinite gradients."""
-
-    def train_step(model: nn.Module, optimizer: Optimizer) -> Tensor:
-        optimizer.zero_grad()
-        loss = step(model)
-        (loss.float() * scale).backward()
-        owned = [p for p in model.parameters() if p.grad is not None]
-        if all(bool(torch.isfinite(p.grad).all()) for p in owned):
-            for p in owned:
-                p.grad /= scale
-            optimizer.step()
-        return loss.detach()
-
-    return train_step
 
 
 @fault(

@@ -8,8 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from diagnosis.data import cancer, digits, houses, lookup, recall, supervised, text, wine
-from diagnosis.healthy.zeros import pretrained
+from diagnosis.data import (
+    cancer,
+    digits,
+    houses,
+    lookup,
+    pretrained,
+    recall,
+    supervised,
+    text,
+    wine,
+)
 from diagnosis.loops import loop
 from diagnosis.nets import Reader, Transformer, cnn, he, mlp
 from diagnosis.registry import Training, healthy

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
 from diagnosis.data import Task, cancer, digits, houses, lookup, parity, supervised, text, wine
-from diagnosis.faults.precision import scaled
+from diagnosis.loops import scaled
 from diagnosis.nets import Reader, Times, cnn, he, mlp
 from diagnosis.registry import Training, healthy
 

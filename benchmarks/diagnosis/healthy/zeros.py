@@ -9,21 +9,9 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.optim import SGD, Adam
 from torch.utils.checkpoint import checkpoint
 
-from diagnosis.data import digits, houses, lookup, supervised, text
+from diagnosis.data import digits, houses, lookup, pretrained, supervised, text
 from diagnosis.nets import Reader, Residual, Transformer, cnn, he, mlp, resnet
 from diagnosis.registry import Training, healthy
-
-
-def pretrained(steps: int = 120) -> nn.Sequential:
-    """A digits net after a short training."""
-    with torch.random.fork_rng():
-        torch.manual_seed(123)
-        model = mlp(64, 10, depth=3)
-        task = digits()
-        training = supervised(task, model, Adam(model.parameters(), 3e-3), 123)
-        for _ in range(steps):
-            training.advance()
-    return model
 
 
 @healthy("zeros/zero-init-branch", why="last layer of each residual branch starts at 0 (Fixup)")
