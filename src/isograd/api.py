@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from isograd.capture.probe import Step
+    from isograd.monitor.training import TrainStep
     from isograd.monitor.watch import Watch
     from isograd.records.training import Training
 
@@ -48,6 +49,7 @@ def check(
     optimizer: torch.optim.Optimizer | None = None,
     steps: int = 0,
     *,
+    train_step: TrainStep | None = None,
     target: str = "",
 ) -> Diagnosis:
     """Measure a model and judge it.
@@ -57,6 +59,8 @@ def check(
         step: `step(model)` runs the model on one batch and returns a scalar loss tensor.
         optimizer: Optimizer of the model; a copy of it trains the copy if `steps` > 0.
         steps: Number of steps to train a deep copy for; 0 measures the start only.
+        train_step: `train_step(model, optimizer)` does one whole iteration of your loop (clearing
+            gradients, backward, clipping, the optimizer's step); by default the usual three.
         target: What is measured, for the title of the report.
 
     Returns:
@@ -74,7 +78,7 @@ def check(
     if steps:
         from isograd.monitor import training as monitor
 
-        training = monitor.train_copy(model, step, optimizer, steps)
+        training = monitor.train_copy(model, step, optimizer, steps, train_step)
         history = monitor.history(training, snapshot)
     return diagnose(snapshot, training, history, target or type(model).__name__)
 

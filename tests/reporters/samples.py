@@ -179,7 +179,7 @@ def vanishing():
         before,
         Comparison("accuracy", remedies, before, after),
         "demo.py:target",
-        ("the batch was balanced by hand",),
+        notes=("the batch was balanced by hand",),
     )
 
 
@@ -381,6 +381,74 @@ def learning_rate():
     return replace(residual(), findings=(finding,))
 
 
+def symmetric():
+    """Blocks whose key and whose convolution have a bias gradient that is zero by construction."""
+    b = Builder()
+    b.op("cross_entropy", "", "loss", 0.5, source="net.py:30")
+    b.op("linear", "head", "weight", 0.5, source="net.py:20", module_type="Linear")
+    b.parameter("head.bias", 1.0, (10,))
+    b.layer("head", 0.02, 0.3, "net.py:20", 10)
+    scores = AttentionStats(3.0, 0.9, 16, 64)
+    b.op("softmax", "router", "activation", 0.9, source="net.py:15", attention=scores)
+    for i, keys in enumerate((48, 32, 16)):
+        stats = AttentionStats(4.0 - i, 0.7, keys, 64, 0.1, 0.1, 0.5 + i / 10)
+        b.op("softmax", "attn", "attention", 0.8, source="net.py:12", attention=stats)
+    b.op("linear", "attn.query", "weight", 1.0, source="net.py:11", module_type="Linear")
+    b.layer("attn.query", 0.03, 0.05, "net.py:11")
+    b.op("linear", "attn.key", "weight", 1.0, source="net.py:10", module_type="Linear")
+    b.layer("attn.key", 3e-10, 1e-9, "net.py:10")
+    b.op("batch_norm", "norm", "normalization", 1.2, source="net.py:6", module_type="BatchNorm2d")
+    b.op("conv2d", "conv", "weight", 1.0, source="net.py:5", module_type="Conv2d")
+    b.parameter("conv.weight", 3.0, (8, 3, 3, 3))
+    b.layer("conv", 1e-9, 0.1, "net.py:5", 8)
+    return Diagnosis((), (), b.snapshot(loss=2.3), target="net.py:target")
+
+
+def shared():
+    """A Sequential whose first layer is called twice: two paths add up at its weight."""
+    b = Builder()
+    b.op("mse_loss", "", "loss", 0.5, source="x.py:9")
+    b.op("linear", "0", "weight", 0.1, source="x.py:8", module_type="Linear", loops=True)
+    last = b._last
+    b.op("tanh", "1", "activation", 0.2, source="x.py:8", module_type="Tanh")
+    first = b.op("linear", "0", "weight", 1.0, source="x.py:8", module_type="Linear")
+    terms = (Term(1, 0.4), Term(first, 0.03))
+    b.edges.append(Edge(len(b.edges), None, "0.weight", 0.41, last, terms, 0.0072))
+    b.parameters["0.weight"] = ParameterStats((8, 8), 0.41, 0.05, 0.2, 0.0, 0, 2.0)
+    b.layer("0", 0.03, 0.04, "x.py:8", 8)
+    finding = Finding(
+        "G301", "too large", "warning", "learning-rate", ("0", "", "1"), "x.py:8", confidence=0.7
+    )
+    return Diagnosis((finding,), ("G401 needs attention",), b.snapshot(), target="x.py:target")
+
+
+def fighting():
+    """Branches that cancel nearly all of each other."""
+    b = Builder()
+    b.op("mse_loss", "", "loss", 0.5, source="x.py:9")
+    b.op("sub", "mix", "residual", 1.0, source="x.py:8")
+    b.fork(0.01, 48.0, 48.0)
+    b.op("linear", "mix.fc", "weight", 1.0, source="x.py:7", module_type="Linear")
+    b.join()
+    b.op("linear", "fc", "weight", 1.0, source="x.py:6", module_type="Linear")
+    b.parameter("fc.weight", 1.0)
+    b.layer("fc", 1.0, 1.0)
+    return Diagnosis((), (), b.snapshot())
+
+
+def overflowing():
+    """A norm that overflows on the way, though the gradient at the end is finite."""
+    b = Builder()
+    b.op("mse_loss", "", "loss", math.inf, source="x.py:9")
+    b.op("mul", "scale", "other", 1.0, source="x.py:8")
+    b.norm = 0.02
+    b.op("relu", "act", "activation", 0.5, source="x.py:7")
+    b.op("linear", "fc", "weight", 1.0, source="x.py:6")
+    b.parameter("fc.bias", 1.0, (8,))
+    b.layer("fc", 0.01, 0.01)
+    return Diagnosis((), (), b.snapshot())
+
+
 SAMPLES = {
     "vanishing": vanishing,
     "residual": residual,
@@ -391,4 +459,8 @@ SAMPLES = {
     "unreached": unreached,
     "chinese": chinese,
     "learning_rate": learning_rate,
+    "symmetric": symmetric,
+    "shared": shared,
+    "fighting": fighting,
+    "overflowing": overflowing,
 }

@@ -24,6 +24,10 @@ GOLDENS = Path(__file__).parent / "goldens"
         ("zero", "en"),
         ("unreached", "en"),
         ("chinese", "zh"),
+        ("symmetric", "en"),
+        ("shared", "en"),
+        ("fighting", "en"),
+        ("overflowing", "en"),
     ],
 )
 def test_report_reads_as_the_golden(name, lang):

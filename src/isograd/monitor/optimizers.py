@@ -37,7 +37,18 @@ def facts(optimizer: torch.optim.Optimizer, model: nn.Module) -> OptimizerFacts:
             name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held
         ),
         foreign=len(held - own),
+        frozen_rate=_frozen(groups, model),
     )
+
+
+def _frozen(groups: list[dict[str, Any]], model: nn.Module) -> tuple[str, ...]:
+    still = {
+        id(p)
+        for group in groups
+        if group.get("lr") == 0 and not group.get("initial_lr")
+        for p in group["params"]
+    }
+    return tuple(n for n, p in model.named_parameters() if p.requires_grad and id(p) in still)
 
 
 def _momentum(group: dict[str, Any]) -> float:

@@ -6,6 +6,7 @@ accumulation, clipping or a missing zero_grad. The recorder reads and never writ
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -35,6 +36,8 @@ class Recorder:
     ) -> None:
         self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self._optimizer = optimizer
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        self._held = [n for n, p in self._parameters.items() if id(p) in held]
         self.facts: OptimizerFacts = facts(optimizer, model)
         self._dense = dense
         self._steps = 0
@@ -48,6 +51,9 @@ class Recorder:
         self.backwards: list[int] = []
         self.clip_ratios: list[float] = []
         self._backwards = 0
+        self.stale: list[float] = []
+        self._stepped = False
+        self._last_norm = 0.0
         self._before: dict[str, Tensor] = {}
         self._recording = True
         self._spent = 0.0
@@ -69,6 +75,13 @@ class Recorder:
         self._handles = []
         self._before.clear()
 
+    def before_backward(self) -> None:
+        """Tell it that a backward pass begins: what lies in `.grad` now will be added to."""
+        if self._stepped and self._recording:
+            left = self._total({n: _norm(p.grad) for n, p in self._parameters.items()})
+            self.stale.append(left / self._last_norm if self._last_norm > 0 else 0.0)
+        self._stepped = False
+
     def saw_backward(self, loss: Tensor) -> None:
         """Tell it that a backward pass from `loss` has run."""
         self._backwards += 1
@@ -79,6 +92,10 @@ class Recorder:
     def saw_loss(self, value: float) -> None:
         """Tell it the loss of the step that comes next."""
         self._latest_loss = value
+
+    def latest(self) -> float | None:
+        """Loss of the latest backward pass."""
+        return None if self._latest_loss is None else float(self._latest_loss)
 
     def training(self, stopped: str = "", end: Snapshot | None = None) -> Training:
         """What was seen so far."""
@@ -94,6 +111,7 @@ class Recorder:
             end=end,
             backwards=tuple(self.backwards),
             clip_ratio=tuple(self.clip_ratios),
+            stale=tuple(self.stale),
         )
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -108,9 +126,9 @@ class Recorder:
                 self._tracks[name][0].append(seen[name])
                 self._tracks[name][2].append(_norm(parameter))
                 self._before[name] = parameter.detach().clone()
-        raw = sum(value**2 for value in self._raw.values()) ** 0.5
-        now = sum(value**2 for value in seen.values()) ** 0.5
+        raw, now = self._total(self._raw), self._total(seen)
         self.clip_ratios.append(now / raw if raw > 0 else 1.0)
+        self._last_norm = now
         self.backwards.append(self._backwards)
         loss = self._latest_loss
         self._losses.append(float("nan") if loss is None else float(loss))
@@ -121,6 +139,7 @@ class Recorder:
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self._steps += 1
+        self._stepped = True
         self._backwards = 0
         if not self._recording:
             return
@@ -133,6 +152,10 @@ class Recorder:
                 if parameter.dtype in (torch.float16, torch.bfloat16):
                     track[3].append(float((parameter != before).float().mean()))
         self._spent += time.perf_counter() - begin
+
+    def _total(self, norms: dict[str, float]) -> float:
+        """Norm over the parameters that the optimizer holds."""
+        return math.hypot(*(norms[name] for name in self._held if name in norms))
 
     def _due(self) -> bool:
         if self._dense or self._steps < _DENSE_STEPS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -15,12 +16,14 @@ from isograd.capture.guard import untouched
 from isograd.capture.probe import Step, call_step, check_loss, probe
 from isograd.capture.rng import RandomState
 from isograd.errors import IsogradError, StepError
+from isograd.monitor.backwards import observed
 from isograd.monitor.recorder import Recorder
-from isograd.monitor.twins import shuffled_loss
+from isograd.monitor.twins import input_use, shuffled_loss
 from isograd.records.history import History
 from isograd.records.snapshot import Snapshot
 from isograd.records.training import Replay, Training
 
+TrainStep = Callable[[nn.Module, torch.optim.Optimizer], Any]
 # Where the rate is right, losses fall by more than this within a short training, or the problem
 # is solved; both directions are then tried on further copies.
 _CLEARLY = 0.05
@@ -28,12 +31,17 @@ _SMALLER = (0.01, 0.1)
 # Update ratios at which nets train (Bengio, 2012, gives 1e-3), tried where the user's is tiny.
 _MOVING = (1e-3, 1e-2)
 _TINY = 1e-5
+_STILL = 1e-20
 # Plain SGD at a rate at which a net with sane gradients moves and does not diverge.
 _DEFAULT_RATE = 0.01
 
 
 def train_copy(
-    model: nn.Module, step: Step, optimizer: torch.optim.Optimizer | None, steps: int
+    model: nn.Module,
+    step: Step,
+    optimizer: torch.optim.Optimizer | None,
+    steps: int,
+    train_step: TrainStep | None = None,
 ) -> Training:
     """Train a deep copy and follow it.
 
@@ -41,6 +49,8 @@ def train_copy(
         model: Copied; the model itself is guarded and stays as it is.
         step: The training step's loss.
         optimizer: Copied with its state onto the copy's parameters; SGD at 0.01 if None.
+        train_step: `train_step(model, optimizer)` does one whole iteration of the user's loop
+            and returns the loss or None; zero_grad, backward and step if None.
         steps: Number of steps; fewer if the loss or a gradient stops being finite.
 
     Returns:
@@ -57,16 +67,13 @@ def train_copy(
         recorder.attach()
         stopped = ""
         try:
-            for number in range(steps):
-                trainer.zero_grad(set_to_none=True)
-                loss = call_step(step, twin)
-                check_loss(loss)
-                loss.backward()
-                recorder.saw_backward(loss)
-                trainer.step()
-                if not math.isfinite(float(loss.detach())):
-                    stopped = f"the loss is {float(loss.detach())} at step {number}"
-                    break
+            with observed(recorder.before_backward, recorder.saw_backward):
+                for number in range(steps):
+                    iterate(step, train_step, twin, trainer)
+                    value = recorder.latest()
+                    if value is not None and not math.isfinite(value):
+                        stopped = f"the loss is {value} at step {number}"
+                        break
         finally:
             recorder.detach()
         training = recorder.training(stopped, _end(twin, step))
@@ -74,10 +81,13 @@ def train_copy(
             replays = []
             for factor in _factors(training.update_ratio()):
                 generators.restore()
-                replays.append(_replay(model, step, optimizer, len(training.loss), factor))
+                replay = _replay(model, step, train_step, optimizer, steps, factor)
+                replays.append(replay)
             generators.restore()
             shuffled = shuffled_loss(_copied(model), step)
             training = replace(training, replays=tuple(replays), shuffled_loss=shuffled)
+        if not stopped:
+            training = replace(training, uses=input_use(twin, step))
         return replace(training, scheduled=_scheduled(trainer))
 
 
@@ -106,7 +116,7 @@ def _helped(loss: tuple[float, ...]) -> bool:
 
 def _factors(update_ratio: float) -> tuple[float, ...]:
     """Rates to try: smaller ones, and if weights hardly move, those that move them."""
-    if not 0 < update_ratio < _TINY:
+    if not _STILL < update_ratio < _TINY:
         return _SMALLER
     return (*_SMALLER, *(ratio / update_ratio for ratio in _MOVING))
 
@@ -114,6 +124,7 @@ def _factors(update_ratio: float) -> tuple[float, ...]:
 def _replay(
     model: nn.Module,
     step: Step,
+    train_step: TrainStep | None,
     optimizer: torch.optim.Optimizer | None,
     steps: int,
     factor: float,
@@ -124,15 +135,29 @@ def _replay(
     for group in trainer.param_groups:
         group["lr"] = group["lr"] * factor
     losses: list[float] = []
-    for _ in range(steps):
-        trainer.zero_grad(set_to_none=True)
-        loss = call_step(step, twin)
-        losses.append(float(loss.detach()))
-        if not math.isfinite(losses[-1]):
-            break
-        loss.backward()
-        trainer.step()
+    with observed(lambda: None, lambda loss: losses.append(float(loss.detach()))):
+        for _ in range(steps):
+            try:
+                iterate(step, train_step, twin, trainer)
+            except (IsogradError, RuntimeError):  # a rate this large can overflow anything
+                losses.append(math.inf)
+            if losses and not math.isfinite(losses[-1]):
+                break
     return Replay(factor, tuple(losses))
+
+
+def iterate(
+    step: Step, train_step: TrainStep | None, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """One iteration: the user's own, or zero_grad, backward and step."""
+    if train_step is not None:
+        call_step(lambda twin: train_step(twin, optimizer), model)
+        return
+    optimizer.zero_grad(set_to_none=True)
+    loss = call_step(step, model)
+    check_loss(loss)
+    loss.backward()
+    optimizer.step()
 
 
 def _scheduled(optimizer: torch.optim.Optimizer) -> bool:

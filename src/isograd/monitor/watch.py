@@ -107,6 +107,7 @@ class Watch:
 
     def _seen_backward(self, tensors: Any, *args: Any, **kwargs: Any) -> None:
         loss = tensors if isinstance(tensors, Tensor) else None
+        self._safely(self._recorder.before_backward)
         if self._sighting is None or self._aimed:
             self._backward(tensors, *args, **kwargs)
         else:

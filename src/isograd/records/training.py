@@ -14,6 +14,7 @@ class OptimizerFacts:
 
     Attributes:
         name: Class name, such as `AdamW`.
+        frozen_rate: Names of trainable parameters whose group has rate 0 (and no scheduler).
         learning_rates: Rate of each parameter group at the start.
         momentum: Largest momentum (SGD) or beta_1 (Adam family) of the groups.
         weight_decay: Largest weight decay of the groups.
@@ -32,6 +33,7 @@ class OptimizerFacts:
     maximize: bool = False
     adaptive: bool = False
     not_owned: tuple[str, ...] = ()
+    frozen_rate: tuple[str, ...] = ()
     foreign: int = 0
 
 
@@ -77,6 +79,9 @@ class Training:
         stopped: Why it ended early, or "".
         end: Measurement of the trained copy, or None if it could not be measured.
         backwards: Number of backward passes before each step.
+        stale: Norm of the gradient that was not cleared after a step / norm that step saw.
+        uses: How far the loss rises, in standard errors, when the inputs of a batch are rolled
+            against their targets, after the training; None if not measured.
         replays: The same training at other rates, run where this one did not help.
         shuffled_loss: Loss at the start with the inputs of the batch shuffled against their
             targets: what the net scores without knowing its input. None if not measured.
@@ -92,6 +97,8 @@ class Training:
     end: Snapshot | None = None
     backwards: tuple[int, ...] = ()
     clip_ratio: tuple[float, ...] = ()
+    stale: tuple[float, ...] = ()
+    uses: float | None = None
     replays: tuple[Replay, ...] = ()
     scheduled: bool = False
     shuffled_loss: float | None = None

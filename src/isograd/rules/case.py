@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import median
 
 from isograd.records import Chain, LayerSpeed, Link, Op, Snapshot
 from isograd.records.chain import decades
@@ -81,6 +82,8 @@ class Case:
             return len(self.snapshot.layers) > 1
         if name == "training":
             return self.training is not None and len(self.training.loss) > 0
+        if name == "input use":
+            return self.training is not None and self.training.uses is not None
         if name == "gradient":
             return any(p.missing is None for p in self.snapshot.parameters.values())
         return True
@@ -89,6 +92,16 @@ class Case:
     def chain(self) -> Chain | None:
         """Chain of the parameter to look at first."""
         return self.snapshot.main_chain()
+
+    @cached_property
+    def learns(self) -> bool | None:
+        """True if the short training lowers the loss by a tenth; None without one."""
+        training = self.training
+        if training is None or len(training.loss) < 5:
+            return None
+        part = max(1, len(training.loss) // 5)
+        start, end = median(training.loss[:part]), median(training.loss[-part:])
+        return math.isfinite(end) and start - end > 0.1 * abs(start)
 
     @cached_property
     def layer_ops(self) -> dict[int, LayerSpeed]:

@@ -32,7 +32,7 @@ from isograd.records import Evidence, Finding
 from isograd.rules.case import CAUSE_WORDS, CAUSES, Case, Hidden, share
 
 CODE = "G101"
-EXPLAINS: tuple[str, ...] = ()
+EXPLAINS = ("G303", "G402")
 REQUIRES = ("layers",)
 
 # A factor of 56 between two hidden layers of one net. Four hidden layers of PyTorch's default

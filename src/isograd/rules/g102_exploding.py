@@ -26,7 +26,7 @@ from isograd.records import Evidence, Finding
 from isograd.rules.case import CAUSE_WORDS, CAUSES, Case, share
 
 CODE = "G102"
-EXPLAINS: tuple[str, ...] = ()
+EXPLAINS = ("G301", "G303")
 REQUIRES = ("layers",)
 
 # The mirror image of G101, with a wider limit: pre-norm residual nets grow gradients towards

@@ -42,6 +42,8 @@ def check(case: Case) -> Iterator[Finding]:
     training = case.training
     if training is None or not math.isfinite(case.snapshot.loss):
         return
+    if not training.loss or not math.isfinite(training.loss[0]):
+        return
     broke = bool(training.stopped)
     if not broke and (len(training.loss) < MINIMUM_STEPS or not _runs_away(training.loss)):
         return

@@ -40,6 +40,17 @@ def check(case: Case) -> Iterator[Finding]:
     facts = training.optimizer
     if facts.not_owned:
         yield _lost(facts, len(case.snapshot.parameters))
+    if facts.frozen_rate:
+        yield Finding(
+            CODE,
+            f"learning rate 0 for {span(list(facts.frozen_rate))}",
+            "warning",
+            "learning-rate",
+            where=facts.frozen_rate,
+            evidence=(Evidence("parameters at rate 0", len(facts.frozen_rate), "", 0),),
+            advice=("set the rate of their group, or freeze them with `requires_grad_(False)`",),
+            confidence=0.9,
+        )
     if facts.maximize and _rises(training):
         yield Finding(
             CODE,
@@ -93,6 +104,11 @@ ZH = {
         "{name} 不包含 {names}：只给了它其他参数"
     ),
     "{name} ascends: maximize=True, and the loss rises": "{name} 在上升：maximize=True，且损失变大",
+    "learning rate 0 for {names}": "{names} 的学习率为 0",
+    "parameters at rate 0": "学习率为 0 的参数个数",
+    "set the rate of their group, or freeze them with `requires_grad_(False)`": (
+        "设置其参数组的学习率，或用 `requires_grad_(False)` 冻结"
+    ),
     "trainable parameters it does not hold": "它未持有的可训练参数",
     "parameters it holds that are not the model's": "它持有的不属于模型的参数",
     "leave out `maximize=True`, or return the negative of what is maximised": (

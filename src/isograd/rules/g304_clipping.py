@@ -1,0 +1,93 @@
+"""G304: hardly anything of the gradient reaches the optimizer.
+
+What it checks:
+    The norm of the gradient that the optimizer sees against its norm right after the backward
+    pass, at each step of the user's own loop.
+
+Why it matters:
+    Clipping at a thousandth of the usual norm is a thousand times smaller rate, chosen by
+    accident.
+
+When it is wrong:
+    Unscaling after a loss scaler divides by a power of two; such a ratio is left alone. Adam
+    and its kin divide the gradient by its own scale, so a constant factor costs nothing until it
+    falls to their eps.
+
+What to do:
+    Set the threshold at the usual gradient norm (the 90th percentile of a run), not far below.
+
+References:
+    Pascanu et al. (2013).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from statistics import median
+
+from isograd.records import Evidence, Finding
+from isograd.rules.case import Case
+
+CODE = "G304"
+EXPLAINS = ("G303", "G402")
+REQUIRES = ("training",)
+
+# Healthy loops clip to 7 % or more in the median (benchmarks/diagnosis, dev half).
+LANDED = 1e-2
+# With an adaptive optimizer the gradient must come near its eps (1e-8) to matter.
+LANDED_ADAPTIVE = 1e-6
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding if the median ratio is tiny."""
+    training = case.training
+    if training is None or not training.clip_ratio:
+        return
+    ratio = median(training.clip_ratio)
+    adaptive = training.optimizer is not None and training.optimizer.adaptive
+    limit = LANDED_ADAPTIVE if adaptive else LANDED
+    if not 0 <= ratio < limit or _loss_scale(ratio):
+        return
+    yield Finding(
+        CODE,
+        f"clipped away: the optimizer sees {ratio:.2g} of the gradient",
+        "error",
+        "clipping",
+        evidence=(
+            Evidence(
+                "gradient norm at the optimizer / after backward",
+                ratio,
+                "",
+                limit,
+                "median over the steps",
+            ),
+        ),
+        advice=(
+            "set the clipping threshold near the usual gradient norm, not far below it",
+            "clip after unscaling if a loss scaler is used",
+        ),
+        confidence=0.9,
+    )
+
+
+def _loss_scale(ratio: float) -> bool:
+    """True for an exact power of two, as a loss scaler uses."""
+    if ratio <= 0:
+        return False
+    power = math.log2(ratio)
+    return abs(power - round(power)) < 1e-3
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "clipped away: the optimizer sees {x} of the gradient": (
+        "梯度几乎被裁剪掉：优化器只看到其中的 {x}"
+    ),
+    "gradient norm at the optimizer / after backward": "优化器处的梯度范数 / 反向之后的范数",
+    "median over the steps": "各步的中位数",
+    "set the clipping threshold near the usual gradient norm, not far below it": (
+        "把裁剪阈值设在通常的梯度范数附近，而不是远低于它"
+    ),
+    "clip after unscaling if a loss scaler is used": "若使用损失缩放，请在还原之后再裁剪",
+}
