@@ -40,11 +40,11 @@ class Recorder:
         self._held = [n for n, p in self._parameters.items() if id(p) in held]
         self.facts: OptimizerFacts = facts(optimizer, model)
         self._dense = dense
-        self._steps = 0
+        self.steps = 0
         self._losses: list[float] = []
         self._rates: list[float] = []
-        self._tracks: dict[str, tuple[list[float], list[float], list[float], list[float]]] = {
-            name: ([], [], [], []) for name in self._parameters
+        self._tracks: dict[str, tuple[list[float], ...]] = {
+            name: ([], [], [], [], []) for name in self._parameters
         }
         self._latest_loss: Tensor | float | None = None
         self._raw: dict[str, float] = {}
@@ -103,8 +103,8 @@ class Recorder:
             loss=tuple(self._losses),
             learning_rate=tuple(self._rates),
             parameters={
-                name: ParameterTrack(tuple(g), tuple(u), tuple(w), tuple(landed))
-                for name, (g, u, w, landed) in self._tracks.items()
+                name: ParameterTrack(*(tuple(values) for values in track))
+                for name, track in self._tracks.items()
             },
             optimizer=self.facts,
             stopped=stopped,
@@ -124,7 +124,9 @@ class Recorder:
             for name, parameter in self._parameters.items():
                 seen[name] = _norm(parameter.grad)
                 self._tracks[name][0].append(seen[name])
-                self._tracks[name][2].append(_norm(parameter))
+                weight = _norm(parameter)
+                self._tracks[name][2].append(weight)
+                self._tracks[name][4].append(_radial(parameter, seen[name] * weight))
                 self._before[name] = parameter.detach().clone()
         raw, now = self._total(self._raw), self._total(seen)
         self.clip_ratios.append(now / raw if raw > 0 else 1.0)
@@ -138,7 +140,7 @@ class Recorder:
         self._spent += time.perf_counter() - begin
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        self._steps += 1
+        self.steps += 1
         self._stepped = True
         self._backwards = 0
         if not self._recording:
@@ -158,9 +160,18 @@ class Recorder:
         return math.hypot(*(norms[name] for name in self._held if name in norms))
 
     def _due(self) -> bool:
-        if self._dense or self._steps < _DENSE_STEPS:
+        if self._dense or self.steps < _DENSE_STEPS:
             return True
         return self._spent <= BUDGET * (time.perf_counter() - self._started)
+
+
+def _radial(parameter: Tensor, norms: float) -> float:
+    """Cosine between a parameter and its gradient."""
+    gradient = parameter.grad
+    if gradient is None or not 0 < norms < math.inf or gradient.layout is not torch.strided:
+        return 0.0
+    dot = torch.sum(parameter.detach().float() * gradient.float().conj())
+    return float(dot.real) / norms
 
 
 def _norm(tensor: Tensor | None) -> float:

@@ -24,6 +24,7 @@ from isograd.records.snapshot import Snapshot
 from isograd.records.training import Replay, Training
 
 TrainStep = Callable[[nn.Module, torch.optim.Optimizer], Any]
+NO_STEP = "the optimizer took no step"
 # Where the rate is right, losses fall by more than this within a short training, or the problem
 # is solved; both directions are then tried on further copies.
 _CLEARLY = 0.05
@@ -76,8 +77,10 @@ def train_copy(
                         break
         finally:
             recorder.detach()
+        if not stopped and steps and not recorder.steps:
+            stopped = NO_STEP
         training = recorder.training(stopped, _end(twin, step))
-        if not _helped(training.loss):
+        if training.loss and not _helped(training.loss):
             replays = []
             for factor in _factors(training.update_ratio()):
                 generators.restore()

@@ -45,6 +45,8 @@ class ParameterTrack:
         gradient: Norm of the gradient that the optimizer saw.
         update: Norm of the change of the parameter.
         weight: Norm of the parameter before the step.
+        radial: Cosine between gradient and weight: 1 if a step only shrinks the weight, -1 if it
+            only grows it.
         landed: Share of entries that changed at all, where it was counted, else empty.
     """
 
@@ -52,6 +54,7 @@ class ParameterTrack:
     update: tuple[float, ...]
     weight: tuple[float, ...]
     landed: tuple[float, ...] = ()
+    radial: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding, Op
+from isograd.records.finding import Cause
 from isograd.rules.case import Case
 
 CODE = "G103"
@@ -54,13 +55,14 @@ def check(case: Case) -> Iterator[Finding]:
     name = f"`{layer}`" if layer else f"`{first.module or first.name}`"
     silent = first.inputs is not None and first.inputs.absmax == 0
     total = first.units.dead_fraction == 1
+    cause = _cause(case, first) if silent else "dead-units"
     rest = f"; {len(dead) - 1} more below follow from it" if len(dead) > 1 else ""
     yield Finding(
         CODE,
         f"dead units: {100 * first.units.dead_fraction:.0f} % of the units behind {name} never "
         f"activate{rest}",
         "error" if total else "warning",
-        "dead-units",
+        cause,
         where=tuple(dict.fromkeys(n for n in (layer, first.module) if n)),
         source=first.source,
         evidence=(
@@ -90,6 +92,12 @@ def _feeding(case: Case, op: Op) -> str:
     """The layer in front of an activation."""
     before = [layer for layer in case.snapshot.layers if layer.op_index < op.index]
     return before[-1].module if before else ""
+
+
+def _cause(case: Case, op: Op) -> Cause:
+    """What makes the input of an activation exactly zero: the op right in front of it."""
+    before = case.snapshot.ops[op.index - 1].kind if op.index else "other"
+    return "normalization" if before == "normalization" else "weight-scale"
 
 
 def _advice(silent: bool, op: Op) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ def check(case: Case) -> Iterator[Finding]:
         return
     if not training.loss or not math.isfinite(training.loss[0]):
         return
-    broke = bool(training.stopped)
+    broke = bool(training.stopped) and not math.isfinite(training.loss[-1])
     if not broke and (len(training.loss) < MINIMUM_STEPS or not _runs_away(training.loss)):
         return
     ratio = _largest_update(training)

@@ -40,14 +40,15 @@ def check(case: Case) -> Iterator[Finding]:
     facts = training.optimizer
     if facts.not_owned:
         yield _lost(facts, len(case.snapshot.parameters))
-    if facts.frozen_rate:
+    still = [name for name in facts.frozen_rate if not any(training.parameters[name].update)]
+    if still and any(any(track.update) for track in training.parameters.values()):
         yield Finding(
             CODE,
-            f"learning rate 0 for {span(list(facts.frozen_rate))}",
+            f"learning rate 0 for {span(still)}",
             "warning",
             "learning-rate",
-            where=facts.frozen_rate,
-            evidence=(Evidence("parameters at rate 0", len(facts.frozen_rate), "", 0),),
+            where=tuple(still),
+            evidence=(Evidence("parameters at rate 0", len(still), "", 0),),
             advice=("set the rate of their group, or freeze them with `requires_grad_(False)`",),
             confidence=0.9,
         )

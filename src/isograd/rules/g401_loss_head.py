@@ -29,7 +29,7 @@ from isograd.records.finding import Cause
 from isograd.rules.case import Case
 
 CODE = "G401"
-EXPLAINS: tuple[str, ...] = ()
+EXPLAINS = ("G301", "G402")
 REQUIRES: tuple[str, ...] = ()
 
 
@@ -40,6 +40,7 @@ def check(case: Case) -> Iterator[Finding]:
         yield from _twice(call)
         yield from _broadcast(call)
         yield from _ignored(call)
+        yield from _no_log(call)
 
 
 def _twice(call: LossCall) -> Iterator[Finding]:
@@ -92,6 +93,17 @@ def _broadcast(call: LossCall) -> Iterator[Finding]:
         )
 
 
+def _no_log(call: LossCall) -> Iterator[Finding]:
+    if call.name == "nll_loss" and call.prediction.high > 0:
+        yield _finding(
+            call,
+            "`nll_loss` gets numbers above 0, which no log-probability is",
+            "loss-head",
+            Evidence("largest input", call.prediction.high, "", 0.0, "of the loss function"),
+            "apply `log_softmax` first, or use `cross_entropy` on the logits",
+        )
+
+
 def _ignored(call: LossCall) -> Iterator[Finding]:
     if call.ignored_fraction == 1:
         yield _finding(
@@ -130,6 +142,12 @@ ZH = {
         "`{op}` 的形状 {a} 与 {b} 广播成 {n}：每个样本都与每个目标比较"
     ),
     "all targets of `{op}` are ignored (ignore_index)": "`{op}` 的目标全部被忽略（ignore_index）",
+    "`nll_loss` gets numbers above 0, which no log-probability is": (
+        "`nll_loss` 收到大于 0 的数，而对数概率不会大于 0"
+    ),
+    "apply `log_softmax` first, or use `cross_entropy` on the logits": (
+        "先用 `log_softmax`，或对 logits 用 `cross_entropy`"
+    ),
     "largest input": "最大输入",
     "of the loss function": "损失函数的输入",
     "classes": "类别数",

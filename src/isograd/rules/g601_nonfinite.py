@@ -34,6 +34,11 @@ EXPLAINS = ("G101", "G102", "G103", "G104", "G105")
 REQUIRES: tuple[str, ...] = ()
 
 
+HALF = ("float16", "bfloat16")
+# Ops that write infinities on purpose.
+_MASKS = ("masked_fill", "masked_fill_", "where", "add", "__add__")
+
+
 def check(case: Case) -> Iterator[Finding]:
     """One finding: the first op, forward if the loss is not finite, else backward."""
     snapshot = case.snapshot
@@ -99,7 +104,8 @@ def _forward(snapshot: Snapshot, broken: list[str]) -> Finding:
         title = f"the loss is {what}: the input of `{op.name}` already holds {count} such entries"
     else:
         title = f"the loss is {what}: it begins in the forward pass at `{op.name}`"
-    cause: Cause = "data" if from_data else "numerics"
+    overflow = bool(op and op.output and op.output.dtype in HALF and not op.output.nan)
+    cause: Cause = "data" if from_data else "precision" if overflow else "numerics"
     return Finding(
         CODE,
         title,
@@ -144,8 +150,15 @@ def _backward(snapshot: Snapshot, broken: list[str]) -> Finding:
 
 
 def first_forward(snapshot: Snapshot) -> Op | None:
-    """First op whose output is NaN; failing that, infinite."""
+    """First op whose output is NaN, or in half precision infinite; failing that, infinite."""
     measured = [op for op in snapshot.ops if op.output is not None]
+    for op in measured:
+        if op.output is None or not op.output.nonfinite:
+            continue
+        if op.output.nan:
+            break
+        if op.output.dtype in HALF and op.name not in _MASKS:
+            return op
     for count in ("nan", "nonfinite"):
         for op in measured:
             if op.output is not None and getattr(op.output, count):

@@ -1,0 +1,78 @@
+"""G106: an attention softmax has collapsed onto single keys.
+
+What it checks:
+    The entropy of sampled attention rows against that of a uniform row, at the start.
+
+Why it matters:
+    A softmax that picks one key has no derivative: queries and keys do not learn.
+
+When it is wrong:
+    A trained head may be sharp on purpose; the limit is far below such heads.
+
+What to do:
+    Divide the logits by sqrt(d), normalise queries and keys, or cap the logits.
+
+References:
+    Vaswani et al. (2017); Zhai et al. (2023) on entropy collapse; Dehghani et al. (2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isograd.records import Evidence, Finding
+from isograd.rules.case import Case
+
+CODE = "G106"
+EXPLAINS = ("G101", "G303", "G402")
+REQUIRES: tuple[str, ...] = ()
+# A twentieth of the entropy of a uniform row; at random initialisation it is 0.98 or more.
+ENTROPY = 0.05
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding for all collapsed attention ops."""
+    hit = [
+        op
+        for op in case.snapshot.ops
+        if op.kind == "attention"
+        and op.attention is not None
+        and op.on_path
+        and op.attention.entropy < ENTROPY
+        and op.attention.keys > 2
+    ]
+    if not hit:
+        return
+    worst = min(hit, key=lambda op: op.attention.entropy if op.attention else 1.0)
+    assert worst.attention is not None
+    yield Finding(
+        CODE,
+        f"attention of `{worst.module or worst.name}` looks at one key only: entropy "
+        f"{worst.attention.entropy:.3f} of 1",
+        "error",
+        "attention-scale",
+        where=tuple(dict.fromkeys(op.module or op.name for op in hit)),
+        source=worst.source,
+        evidence=(
+            Evidence("entropy / ln(keys)", worst.attention.entropy, "", ENTROPY, "sampled rows"),
+            Evidence("largest logit", worst.attention.logit_max),
+        ),
+        advice=(
+            "divide the logits by sqrt(d) of the head",
+            "or normalise queries and keys, or cap the logits",
+        ),
+        confidence=0.9,
+    )
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "attention of `{m}` looks at one key only: entropy {x} of 1": (
+        "`{m}` 的注意力只看一个键：熵为 {x}（最大为 1）"
+    ),
+    "entropy / ln(keys)": "熵 / ln(键数)",
+    "sampled rows": "抽样的行",
+    "largest logit": "最大 logit",
+    "divide the logits by sqrt(d) of the head": "把 logits 除以每头维度的 sqrt(d)",
+    "or normalise queries and keys, or cap the logits": "或对 q 和 k 做归一化，或限制 logits",
+}

@@ -1,0 +1,89 @@
+"""G308: weights grow many times over within a short training.
+
+What it checks:
+    The norm of each weight at the end of a short training against its start, for weights that
+    do not start near zero.
+
+Why it matters:
+    Gains of linear layers grow with their weights; a few more steps and numbers overflow or
+    units saturate.
+
+When it is wrong:
+    A weight that starts at or near zero on purpose grows by any factor; weights below a tenth of
+    the median RMS of all weights at the start are left out.
+
+What to do:
+    Lower the learning rate; add weight decay if growth is slow and steady.
+
+References:
+    Measured: healthy trainings of 50 steps grow by 3.3 at most (benchmarks/diagnosis, dev half).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from isograd.records import Evidence, Finding
+from isograd.rules.case import Case
+
+CODE = "G308"
+EXPLAINS = ("G402",)
+REQUIRES = ("training",)
+FACTOR = 6.0
+NEAR_ZERO = 0.1
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding for the weight that grew the most."""
+    training = case.training
+    if training is None or len(training.loss) < 5:
+        return
+    sizes = {n: p.shape for n, p in case.snapshot.parameters.items() if len(p.shape) > 1}
+    scale = {
+        n: _rms(training.parameters[n].weight[0], s)
+        for n, s in sizes.items()
+        if n in training.parameters
+    }
+    if not scale:
+        return
+    usual = median(scale.values())
+    grown = {
+        name: training.parameters[name].weight[-1] / training.parameters[name].weight[0]
+        for name, rms in scale.items()
+        if rms > NEAR_ZERO * usual and rms > 0
+    }
+    name = max(grown, key=lambda n: grown[n], default=None)
+    if name is None or not grown[name] > FACTOR:
+        return
+    yield Finding(
+        CODE,
+        f"weights grow: `{name}` to {grown[name]:.1f} times its norm in {len(training.loss)} steps",
+        "error",
+        "learning-rate",
+        where=(name,),
+        evidence=(
+            Evidence("norm at the end / at the start", grown[name], "", FACTOR),
+            Evidence("learning rate", max(training.learning_rate, default=0.0)),
+        ),
+        advice=("divide the learning rate by 10",),
+        confidence=0.8,
+    )
+
+
+def _rms(norm: float, shape: tuple[int, ...]) -> float:
+    count = 1
+    for size in shape:
+        count *= size
+    return norm / max(1, count) ** 0.5
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "weights grow: `{name}` to {x} times its norm in {n} steps": (
+        "权重增长：`{name}` 的范数在 {n} 步内变为 {x} 倍"
+    ),
+    "norm at the end / at the start": "末尾范数与起始范数之比",
+    "learning rate": "学习率",
+    "divide the learning rate by 10": "把学习率除以 10",
+}
