@@ -143,3 +143,147 @@ def test_a_solved_problem_has_nothing_to_gain():
         trainer.step()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
     assert codes(isograd.check(model, step, optimizer, steps=40)) == []
+
+
+def own_loop(train_step, rate=0.05, steps=30, **options):
+    model, step, optimizer = task(rate, **options)
+    loop = train_step(step)
+    return isograd.check(model, step, optimizer, steps=steps, train_step=loop)
+
+
+def test_clipping_far_below_the_gradient():
+    def loop(step):
+        def train_step(model, optimizer):
+            optimizer.zero_grad()
+            step(model).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1e-5)
+            optimizer.step()
+
+        return train_step
+
+    assert codes(own_loop(loop))[0] == ("G304", "clipping")
+
+
+def test_gradients_that_are_never_cleared():
+    def loop(step):
+        def train_step(model, optimizer):
+            step(model).backward()
+            optimizer.step()
+
+        return train_step
+
+    assert codes(own_loop(loop))[0] == ("G305", "accumulation")
+
+
+def test_accumulation_clipping_and_scaling_as_meant_are_quiet():
+    def loop(step):
+        def train_step(model, optimizer):
+            optimizer.zero_grad()
+            for _ in range(4):
+                (step(model) * 2.0**16 / 4).backward()
+            for p in model.parameters():
+                p.grad /= 2.0**16
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+        return train_step
+
+    assert codes(own_loop(loop)) == []
+
+
+def test_no_step_is_ever_taken():
+    def loop(step):
+        def train_step(model, optimizer):
+            optimizer.zero_grad()
+            step(model).backward()
+
+        return train_step
+
+    assert codes(own_loop(loop, steps=5))[0] == ("G602", "precision")
+
+
+def test_momentum_of_one():
+    assert codes(isograd.check(*task(0.01, momentum=1.0), steps=10))[0] == (
+        "G306",
+        "learning-rate",
+    )
+
+
+def test_a_penalty_that_outweighs_the_data():
+    model, step, optimizer = task(0.001)
+
+    def penalised(m):
+        return step(m) + 50 * sum(p.square().sum() for p in m.parameters())
+
+    found = codes(isograd.check(model, penalised, optimizer, steps=20))
+    assert ("G307", "regularization") in found
+    small = task(0.05)
+    light = isograd.check(
+        small[0], lambda m: small[1](m) + 1e-4 * sum(p.square().sum() for p in m.parameters()),
+        small[2], steps=20,
+    )  # fmt: skip
+    assert codes(light) == []
+
+
+def test_bfloat16_updates_that_round_away():
+    model = task()[0].bfloat16()
+    x = torch.randn(96, 8).bfloat16()
+    y = torch.randint(0, 3, (96,))
+
+    def half(m):
+        return F.cross_entropy(m(x).float(), y)
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+    assert codes(isograd.check(model, half, optimizer, steps=20))[0] == ("G603", "precision")
+
+
+def test_inputs_that_do_not_vary_teach_nothing():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1))
+    x = torch.randn(64, 8)
+    y = torch.linspace(-1, 1, 64)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    diagnosis = isograd.check(model, lambda m: F.mse_loss(m(x * 0)[:, 0], y), optimizer, steps=30)
+    assert ("G402", "data") in codes(diagnosis)
+
+
+@pytest.mark.parametrize(("scale", "alarm"), [(1.0, False), (200.0, True)])
+def test_attention_entropy(scale, alarm):
+    torch.manual_seed(0)
+
+    class Head(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv = nn.Linear(16, 48)
+            self.out = nn.Linear(16, 4)
+
+        def forward(self, x):
+            q, k, v = self.qkv(x).chunk(3, -1)
+            return self.out(F.scaled_dot_product_attention(q * scale, k, v).mean(1))
+
+    x, y = torch.randn(8, 12, 16), torch.randint(0, 4, (8,))
+    found = codes(isograd.check(Head(), lambda m: F.cross_entropy(m(x), y)))
+    assert (("G106", "attention-scale") in found) is alarm
+
+
+def test_time_is_explained_and_alarms_only_when_nothing_is_learnt():
+    torch.manual_seed(0)
+
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.RNN(4, 32, batch_first=True)
+            self.head = nn.Linear(32, 2)
+
+        def forward(self, x):
+            return self.head(self.rnn(x)[0][:, -1])
+
+    x = torch.randn(64, 60, 4)
+    model = Last()
+    early, late = (x[:, 0, 0] > 0).long(), (x[:, -1, 0] > 0).long()
+    quiet = isograd.check(model, lambda m: F.cross_entropy(m(x), late))
+    assert quiet.ok
+    assert any(f.code == "G201" for f in quiet.findings)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    lost = isograd.check(model, lambda m: F.cross_entropy(m(x), early), optimizer, steps=20)
+    assert ("G201", "recurrence") in codes(lost)
