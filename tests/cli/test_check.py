@@ -59,7 +59,7 @@ def stub(monkeypatch):
     finding = Finding("G101", "gradient vanishes", "warning", "activation-derivative")
     snapshot = Snapshot(1.0, (), (), {})
 
-    def check(model, step, optimizer=None, steps=0, *, target=""):
+    def check(model, step, optimizer=None, steps=0, *, train_step=None, target=""):
         calls.append((model, step, optimizer, steps, target))
         return Diagnosis((finding,) if stub.sick else (), (), snapshot, target=target)
 

@@ -359,8 +359,8 @@ def test_a_target_that_raises(here):
             "return two or three things: `return model, step` or `return model, step, optimizer`.",
         ),
         (
-            "[model, step, 1, 'a']",
-            "a list of length 4 (Linear, function, int, str)",
+            "[model, step, 1, 'a', 2]",
+            "a list of length 5 (Linear, function, int, str, int)",
             "return two or three things: `return model, step` or `return model, step, optimizer`.",
         ),
         (

@@ -70,6 +70,18 @@ class Places:
         return text
 
 
+def is_own(filename: str) -> bool:
+    """True for a file of this package's capture."""
+    return filename.startswith(_SELF)
+
+
+def user_frame(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame that is neither torch's nor ours."""
+    while frame is not None and not _is_user(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
 def _is_user(filename: str) -> bool:
     if filename.startswith((_TORCH, _SELF, "<frozen", "<string>")):
         return False

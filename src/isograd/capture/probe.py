@@ -17,6 +17,7 @@ from isograd.capture.backward import Gradients
 from isograd.capture.fused import FusedLayers
 from isograd.capture.graph import backward_graph
 from isograd.capture.guard import untouched
+from isograd.capture.places import is_own, user_frame
 from isograd.capture.report import assemble
 from isograd.capture.tagger import Tagger
 from isograd.errors import ModelError, StepError
@@ -227,10 +228,24 @@ def _user_lines(error: BaseException) -> tuple[str, ...]:
 
 @contextmanager
 def _heard() -> Iterator[list[str]]:
-    """Texts of the warnings of the body, which are shown as usual afterwards."""
+    """Texts of the warnings of the body, which are shown afterwards at the user's line.
+
+    Torch warns at the line of its caller, which is the tagger; the user's is further up.
+    """
     texts: list[str] = []
+    kept: list[tuple[warnings.WarningMessage, str, int]] = []
     with warnings.catch_warnings(record=True) as log:
+        show = warnings.showwarning
+
+        def note(message: Any, category: Any, file: str, line: int, *rest: Any) -> None:
+            user = user_frame(sys._getframe(1)) if is_own(file) else None
+            show(message, category, file, line, *rest)
+            if user is not None:
+                file, line = user.f_code.co_filename, user.f_lineno
+            kept.append((log[-1], file, line))
+
+        warnings.showwarning = note
         yield texts
-    for item in log:
+    for item, file, line in kept:
         texts.append(str(item.message))
-        warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
+        warnings.warn_explicit(item.message, item.category, file, line)

@@ -6,9 +6,8 @@ import argparse
 import contextlib
 import random
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from isograd.cli import options, targets
 from isograd.errors import IsogradError
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 NAME = "check"
 HELP = "measure the gradient product of your model and name what is wrong"
 STDOUT = "-"
+# Long enough for a wrong rate to show, short enough for seconds.
+STEPS = 50
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps",
         type=options.count,
-        default=0,
         metavar="N",
-        help="also train a copy for N steps and show the learning speeds; default: 0",
+        help="also train a copy for N steps with a copy of the optimizer, and judge that too; "
+        f"default: {STEPS} if the target returns an optimizer, else 0",
     )
     parser.add_argument(
         "--parameter", metavar="NAME", help="show this parameter's chain; default: the slowest's"
@@ -83,7 +84,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet and not only_json:
         _print(diagnosis, args, lang)
     if page is not None:
-        _write(page, "html", diagnosis)
+        from isograd.reporters import html
+
+        _write(page, html.page(diagnosis, lang))
         if not args.quiet:
             print(f"page: {page}", file=sys.stderr if only_json else sys.stdout)
     return 0 if diagnosis.ok else 1
@@ -95,8 +98,16 @@ def _diagnose(args: argparse.Namespace) -> Diagnosis:
     if args.seed is not None:
         _seed(args.seed)
     with targets.loaded(args.target) as target:
+        steps = args.steps
+        if steps is None:
+            steps = STEPS if target.optimizer is not None else 0
         return api.check(
-            target.model, target.step, target.optimizer, args.steps, target=args.target
+            target.model,
+            target.step,
+            target.optimizer,
+            steps,
+            train_step=target.train_step,
+            target=args.target,
         )
 
 
@@ -122,13 +133,10 @@ def _write_json(diagnosis: Diagnosis, file: str) -> None:
     if file == STDOUT:
         print(WRITERS["json"](diagnosis))
     else:
-        _write(Path(file), "json", diagnosis)
+        _write(Path(file), WRITERS["json"](diagnosis))
 
 
-def _write(path: Path, kind: str, diagnosis: Diagnosis) -> None:
-    from isograd.records.finding import WRITERS
-
-    text = WRITERS[kind](diagnosis)
+def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -138,24 +146,10 @@ def _write(path: Path, kind: str, diagnosis: Diagnosis) -> None:
 def _print(diagnosis: Diagnosis, args: argparse.Namespace, lang: str) -> None:
     from rich.console import Console
 
+    from isograd.reporters import terminal
+
     console = Console(width=args.width, highlight=False)
-    console.print(_report(diagnosis, args, lang, console.width), soft_wrap=True)
-
-
-def _report(diagnosis: Diagnosis, args: argparse.Namespace, lang: str, width: int) -> Any:
-    from isograd.reporters import chain_view, display, sections, terminal
-    from isograd.reporters.language import speaker
-
-    if args.parameter is None:
-        return terminal.render(diagnosis, width=width, lang=lang, full=args.full)
-    from rich.console import Group
-
-    chain = diagnosis.snapshot.chain(args.parameter)
-    shown = replace(
-        display.build(diagnosis, lang, full=args.full),
-        chain=chain_view.table(chain, full=args.full),
-        kinds=(),
-        modules=(),
+    report = terminal.render(
+        diagnosis, width=console.width, lang=lang, full=args.full, parameter=args.parameter
     )
-    lines = sections.report(shown, speaker(lang), max(width, terminal.MIN_WIDTH), args.full)
-    return Group(*lines)
+    console.print(report, soft_wrap=True)

@@ -11,32 +11,17 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from isograd.cli.returned import Target, a_kind, is_module, understood
 from isograd.errors import TargetError
 
 DEFAULT = "target"
 _FRAMES = 3
 _NAMES = 8
 _SHAPE = "def target(): return model, step"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What to measure.
-
-    Attributes:
-        model: The `torch.nn.Module`.
-        step: `step(model)` returns the loss.
-        optimizer: The model's optimizer, or None.
-    """
-
-    model: Any
-    step: Callable[[Any], Any]
-    optimizer: Any = None
 
 
 @contextlib.contextmanager
@@ -249,9 +234,9 @@ def _why(error: BaseException, path: Path | None) -> tuple[str, ...]:
 def _call(function: Any, name: str, module: ModuleType, place: str) -> Target:
     if not hasattr(module, name):
         raise _no_name(name, module, place)
-    if not callable(function) or _is_module(function):
+    if not callable(function) or is_module(function):
         raise TargetError(
-            f"`{name}` in `{place}` is {_a(function)}, not a function.",
+            f"`{name}` in `{place}` is {a_kind(function)}, not a function.",
             causes=(f"make it one that returns both: `{_SHAPE}`.",),
         )
     needed = _needed(function)
@@ -266,7 +251,7 @@ def _call(function: Any, name: str, module: ModuleType, place: str) -> Target:
         )
     with _explained(f"`{name}()` in `{place}`", Path(place) if place.endswith(".py") else None):
         made = function()
-    return _understood(made, f"`{name}()` in `{place}`")
+    return understood(made, f"`{name}()` in `{place}`")
 
 
 def _no_name(name: str, module: ModuleType, place: str) -> TargetError:
@@ -296,145 +281,3 @@ def _needed(function: Callable[..., Any]) -> list[str]:
         return []
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
-
-
-def _understood(made: Any, who: str) -> Target:
-    parts = _parts(made)
-    if parts is None:
-        raise TargetError(f"{who} returned {_described(made)}.", causes=_wrong_return(made))
-    model, step, optimizer = parts
-    facts = _listed(parts)
-    if not _is_module(model):
-        if _is_module(step) and callable(model):
-            raise TargetError(
-                f"{who} returned (step, model); the order is (model, step).",
-                facts=facts,
-                causes=("swap them: `return model, step`.",),
-            )
-        raise TargetError(
-            f"{who} returned {_a(model)} as the model; it must be a torch.nn.Module.",
-            facts=facts,
-            causes=_wrong_model(model),
-        )
-    if _is_optimizer(step):
-        raise TargetError(
-            f"{who} returned (model, optimizer, step); the order is (model, step, optimizer).",
-            facts=facts,
-            causes=("swap them: `return model, step, optimizer`.",),
-        )
-    if not callable(step):
-        raise TargetError(
-            f"{who} returned {_a(step)} as the step; it must be a function.",
-            facts=facts,
-            causes=(
-                "it is a loss already: return the function that computes it, "
-                "`lambda model: loss(model(x), y)`.",
-            )
-            if _is_tensor(step)
-            else ("return a function of the model: `lambda model: loss(model(x), y)`.",),
-        )
-    _require_one_argument(step, who)
-    if optimizer is not None and not _is_optimizer(optimizer):
-        raise TargetError(
-            f"{who} returned {_a(optimizer)} as the optimizer; it must be a torch.optim.Optimizer.",
-            facts=facts,
-            causes=("leave it out: `return model, step`.",),
-        )
-    return Target(model, step, optimizer)
-
-
-def _require_one_argument(step: Callable[..., Any], who: str) -> None:
-    try:
-        signature = inspect.signature(step)
-    except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(object())
-    except TypeError:
-        raise TargetError(
-            f"the step that {who} returned cannot be called as step(model).",
-            facts=(f"its arguments   {signature}",),
-            causes=("bind the rest: `lambda model: step(model, x, y)`.",),
-        ) from None
-
-
-def _parts(made: Any) -> tuple[Any, Any, Any] | None:
-    if isinstance(made, dict):
-        if "model" in made and "step" in made:
-            return made["model"], made["step"], made.get("optimizer")
-        return None
-    if isinstance(made, tuple | list):
-        if len(made) in (2, 3):
-            return made[0], made[1], made[2] if len(made) == 3 else None
-        return None
-    if not _is_module(made) and hasattr(made, "model") and hasattr(made, "step"):
-        return made.model, made.step, getattr(made, "optimizer", None)
-    return None
-
-
-def _wrong_return(made: Any) -> tuple[str, ...]:
-    if made is None:
-        return ("it has no `return`: end it with `return model, step`.",)
-    if _is_module(made):
-        return (
-            "it returns the model alone: `return model, step`, where `step(model)` runs one batch "
-            "and returns the loss.",
-        )
-    if inspect.iscoroutine(made):
-        made.close()
-        return ("it is `async`: make it a plain function.",)
-    return ("return two or three things: `return model, step` or `return model, step, optimizer`.",)
-
-
-def _wrong_model(model: Any) -> tuple[str, ...]:
-    if isinstance(model, type):
-        return (f"it is a class: make an instance, `{model.__name__}()`.",)
-    return ("return the model itself first: `return model, step`.",)
-
-
-def _listed(parts: tuple[Any, Any, Any]) -> tuple[str, ...]:
-    ordinals = ("first", "second", "third")
-    shown = parts if parts[2] is not None else parts[:2]
-    return tuple(f"{n:<7}  {_a(part)}" for n, part in zip(ordinals, shown, strict=False))
-
-
-def _described(made: Any) -> str:
-    if made is None:
-        return "None, not (model, step)"
-    if isinstance(made, tuple | list):
-        kinds = ", ".join(type(part).__name__ for part in made[:_NAMES])
-        return f"a {type(made).__name__} of length {len(made)} ({kinds}), not (model, step)"
-    if isinstance(made, dict):
-        return (
-            f"a dict with the keys {', '.join(map(repr, made)) or 'none'}, not 'model' and 'step'"
-        )
-    return f"{_a(made)}, not (model, step)"
-
-
-def _a(value: Any) -> str:
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    name = type(value).__name__
-    if _is_module(value) and name != "Module":
-        return f"the nn.Module {name}"
-    if name == "NoneType":
-        return "None"
-    return f"a{'n' if name[0] in 'aeiouAEIOU' else ''} {name}"
-
-
-def _is_module(value: Any) -> bool:
-    from torch import nn
-
-    return isinstance(value, nn.Module)
-
-
-def _is_optimizer(value: Any) -> bool:
-    from torch.optim import Optimizer
-
-    return isinstance(value, Optimizer)
-
-
-def _is_tensor(value: Any) -> bool:
-    from torch import Tensor
-
-    return isinstance(value, Tensor)

@@ -99,7 +99,7 @@ class Finding:
 
 # Formats a diagnosis can be written in; a reporter adds itself here, so that records stay
 # free of reporters.
-WRITERS: dict[str, Callable[[Diagnosis], str]] = {}
+WRITERS: dict[str, Callable[..., str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +153,17 @@ class Diagnosis:
         """
         return codec.decode(cls, data)
 
-    def save_html(self, path: str | PathLike[str]) -> None:
+    def save_html(self, path: str | PathLike[str], *, lang: str = "en") -> None:
         """Write one offline page.
 
         Args:
             path: File to write; replaced if it exists.
+            lang: Language the page opens in, `en` or `zh`; a button switches.
 
         Raises:
             OSError: If the file cannot be written.
         """
-        page = WRITERS["html"](self)
+        page = WRITERS["html"](self, lang=lang)
         with open(path, "w", encoding="utf-8") as file:
             file.write(page)
 

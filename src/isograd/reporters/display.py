@@ -8,21 +8,19 @@ another parameter there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from isograd.records.finding import Diagnosis, Finding, Severity
 from isograd.records.history import Comparison, History
-from isograd.records.op import Op
-from isograd.records.parameter import LayerSpeed, TimeGains
+from isograd.records.parameter import TimeGains
 from isograd.records.snapshot import Snapshot
-from isograd.reporters import chain_view, numbers, verdict
+from isograd.reporters import attention_view, chain_view, naming, numbers, speeds, verdict
+from isograd.reporters.attention_view import AttentionRow
 from isograd.reporters.chain_view import ChainTable
-from isograd.reporters.language import speaker, translate
-from isograd.reporters.verdict import KIND_NAMES, Say, Share
-
-DISAGREE = 2.0  # factor between the last/first ratios of the two learning speeds
-
+from isograd.reporters.language import Say, speaker, translate
+from isograd.reporters.speeds import Speeds
+from isograd.reporters.verdict import KIND_NAMES, Share
 
 Series = tuple[str, tuple[tuple[float, ...], ...]]
 
@@ -93,7 +91,11 @@ class HistoryTable:
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """What a report shows, from top to bottom."""
+    """What a report shows, from top to bottom.
+
+    `chain` is None where there is nothing to take apart; if it was asked for, `chain_gap` says
+    why. `classes` names the classes of modules whose path is only a number.
+    """
 
     title: str
     facts: str
@@ -101,74 +103,92 @@ class Display:
     verdict: tuple[str, str, str]
     findings: tuple[Card, ...]
     chain: ChainTable | None
+    chain_title: str
+    chain_gap: str
     kinds: tuple[Share, ...]
     modules: tuple[Share, ...]
-    layers: tuple[LayerSpeed, ...]
-    layers_note: str
+    speeds: Speeds
     missing: tuple[MissingRow, ...]
-    attention: tuple[Op, ...]
+    attention: tuple[AttentionRow, ...]
     recurrent: tuple[RecurrentRow, ...]
     comparison: Comparison | None
     histories: tuple[HistoryTable, ...]
     not_observed: tuple[str, ...]
     not_checked: tuple[str, ...]
     notes: tuple[str, ...]
+    classes: Mapping[str, str]
+
+    @property
+    def severity(self) -> Severity:
+        """Of the finding that the verdict is about; `info` if there is none."""
+        alarms = [card for card in self.findings if card.severity != "info"]
+        return alarms[0].severity if alarms else "info"
 
 
-def build(diagnosis: Diagnosis, lang: str = "en", *, full: bool = False) -> Display:
+def build(
+    diagnosis: Diagnosis, lang: str = "en", *, full: bool = False, parameter: str | None = None
+) -> Display:
     """Decide what a report shows.
 
     Args:
         diagnosis: What to show.
         lang: `en` or `zh`.
         full: Unfold long chains.
+        parameter: Whose chain; by default the one to look at first.
 
     Raises:
+        KeyError: If there is no such parameter.
         ValueError: If there is no such language.
     """
     say = speaker(lang)
     snapshot = diagnosis.snapshot
-    name = snapshot.slowest()
-    chain = snapshot.chain(name) if name is not None else None
+    classes = naming.classes(snapshot)
+    chain = snapshot.main_chain() if parameter is None else snapshot.chain(parameter)
+    table = chain_view.table(chain, full=full) if chain and chain.links else None
+    gap = ""
+    if parameter is not None and table is None:
+        gap = _gap(snapshot, parameter, say, lang)
+    title = say("chain from the loss to `{parameter}`", parameter=parameter) if gap else ""
     return Display(
         title=diagnosis.target or say("model"),
         facts=_facts(snapshot, say),
         ok=diagnosis.ok,
         verdict=verdict.lines(diagnosis, say, lang),
-        findings=tuple(_card(finding, say, lang) for finding in diagnosis.findings),
-        chain=chain_view.table(chain, full=full) if chain and chain.links else None,
-        kinds=_shares(snapshot, "kind", say),
-        modules=_shares(snapshot, "module", say),
-        layers=snapshot.layers,
-        layers_note=layers_note(snapshot.layers, say),
+        findings=tuple(_card(finding, classes, say, lang) for finding in diagnosis.findings),
+        chain=table,
+        chain_title=chain_view.title(table, say, lang) if table else title,
+        chain_gap=gap,
+        kinds=tuple(
+            replace(row, name=say(KIND_NAMES.get(row.name, row.name)))
+            for row in verdict.shares(chain_view.booked(chain, "kind"))
+        ),
+        modules=tuple(
+            replace(row, name=naming.place(row.name, classes, say))
+            for row in verdict.shares(chain_view.booked(chain, "module"))
+        ),
+        speeds=speeds.build(snapshot, say),
         missing=tuple(_missing(snapshot, lang)),
-        attention=tuple(op for op in snapshot.ops if op.attention is not None),
+        attention=attention_view.rows(snapshot),
         recurrent=tuple(_recurrent(gains, say) for gains in snapshot.recurrent),
         comparison=_comparison(diagnosis.comparison, lang),
         histories=tuple(_histories(diagnosis, say)),
         not_observed=_translated(snapshot.not_observed, lang),
         not_checked=_translated(diagnosis.not_checked, lang),
         notes=_translated(diagnosis.notes, lang),
+        classes=classes,
     )
 
 
-def layers_note(layers: tuple[LayerSpeed, ...], say: Say) -> str:
-    """Which of the two learning speeds to believe, where they tell different stories."""
-    if len(layers) < 2:
-        return ""
-    first, last = layers[0], layers[-1]
-    mean = numbers.ratio(last.batch_mean, first.batch_mean)
-    each = numbers.ratio(last.per_sample_rms, first.per_sample_rms)
-    apart = numbers.ratio(max(mean, each), min(mean, each))
-    if not apart > DISAGREE:
-        return ""
+def _gap(snapshot: Snapshot, parameter: str, say: Say, lang: str) -> str:
+    """Why a parameter has no chain."""
+    missing = snapshot.parameters[parameter].missing
+    if missing is None:
+        return say("no op between the loss and `{parameter}` was seen", parameter=parameter)
+    reason = translate(missing.detail or missing.reason, lang)
+    if missing.source:
+        reason += say(" ({source})", source=missing.source)
     return say(
-        "last/first layer: {mean} by batch mean, {each} by per-sample RMS. The batch mean cancels "
-        "over samples that disagree, as in a net stuck at one constant output. Believe the "
-        "per-sample RMS for whether signal reaches a layer, and the batch mean for what the next "
-        "full-batch step will do.",
-        mean=numbers.times(mean),
-        each=numbers.times(each),
+        "no gradient reaches `{parameter}`: {reason} (G501)", parameter=parameter, reason=reason
     )
 
 
@@ -184,7 +204,7 @@ def _facts(snapshot: Snapshot, say: Say) -> str:
     return " · ".join(parts)
 
 
-def _card(finding: Finding, say: Say, lang: str) -> Card:
+def _card(finding: Finding, classes: Mapping[str, str], say: Say, lang: str) -> Card:
     labels = [say(finding.severity)]
     if finding.cause != "none":
         labels.append(say("cause: {cause}", cause=say(finding.cause)))
@@ -206,18 +226,11 @@ def _card(finding: Finding, say: Say, lang: str) -> Card:
         translate(finding.title, lang),
         finding.severity,
         tuple(labels),
-        finding.where,
+        tuple(naming.place(name, classes, say) for name in finding.where),
         finding.source,
         rows,
         _translated(finding.advice, lang),
     )
-
-
-def _shares(snapshot: Snapshot, by: str, say: Say) -> tuple[Share, ...]:
-    rows = verdict.shares(snapshot.decades("kind" if by == "kind" else "module"))
-    if by == "kind":
-        return tuple(Share(say(KIND_NAMES.get(r.name, r.name)), r.decades, r.percent) for r in rows)
-    return tuple(Share(r.name or say("(top level)"), r.decades, r.percent) for r in rows)
 
 
 def _missing(snapshot: Snapshot, lang: str) -> Iterable[MissingRow]:

@@ -17,42 +17,66 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from isograd.records import codec
+from isograd.records.chain import Chain
 from isograd.records.finding import Diagnosis
-from isograd.reporters import chain_view, display, verdict
+from isograd.reporters import attention_view, chain_view, naming, speeds, verdict
 from isograd.reporters.language import LANGUAGES, catalogue, speaker, translate
 
 SCRIPTS = ("base.js", "chain.js", "charts.js", "tables.js", "page.js")
 
 
-def page(diagnosis: Diagnosis) -> str:
-    """The whole page as text."""
+def page(diagnosis: Diagnosis, lang: str = "en") -> str:
+    """The whole page as text.
+
+    Args:
+        diagnosis: What to show.
+        lang: Language that the page opens in, `en` or `zh`; a button switches.
+
+    Raises:
+        ValueError: If there is no such language.
+    """
+    say = speaker(lang)
     style, script = _asset("page.css"), "\n".join(_asset(name) for name in SCRIPTS)
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     parts = {
+        "lang": {"zh": "zh-CN"}.get(lang, lang),
         "policy": policy,
-        "title": html.escape(f"isograd · {diagnosis.target or 'model'}"),
+        "title": html.escape(f"isograd · {diagnosis.target or say('model')}"),
         "style": style,
+        "noscript": say("This report needs JavaScript; it makes no request to anywhere."),
         "script": script,
-        "data": _embed(_data(diagnosis)),
+        "data": _embed(_data(diagnosis, lang)),
     }
     # One pass: what a part contains is never searched for placeholders again.
     return re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], _asset("page.html"))
 
 
-def _data(diagnosis: Diagnosis) -> dict[str, Any]:
+def _data(diagnosis: Diagnosis, lang: str) -> dict[str, Any]:
     words = catalogue("zh")
-    translated = {text: translate(text, "zh") for text in _texts(diagnosis) if text}
+    snapshot = diagnosis.snapshot
+    main = snapshot.main_chain()
+    translated = {text: translate(text, "zh") for text in _texts(diagnosis, main) if text}
+    compared = {each: speeds.build(snapshot, speaker(each)) for each in LANGUAGES}
     return {
+        "lang": lang,
         "diagnosis": diagnosis.to_dict(),
-        "slowest": diagnosis.snapshot.slowest(),
-        "lines": {lang: verdict.lines(diagnosis, speaker(lang), lang) for lang in LANGUAGES},
-        "speeds_note": {
-            lang: display.layers_note(diagnosis.snapshot.layers, speaker(lang))
-            for lang in LANGUAGES
+        "classes": naming.classes(snapshot),
+        "slowest": main.parameter if main is not None else None,
+        "main": _path(main) if main is not None and main.note else None,
+        "lines": {each: verdict.lines(diagnosis, speaker(each), each) for each in LANGUAGES},
+        "speeds": {
+            "noise": sorted(compared[lang].noise),
+            "cancelled": sorted(compared[lang].cancelled),
+            "lines": {
+                each: [text for text in (s.spread, s.trap, *s.notes) if text]
+                for each, s in compared.items()
+            },
         },
+        "attention": codec.encode({"rows": attention_view.rows(snapshot)})["rows"],
         "kind_names": dict(verdict.KIND_NAMES),
         "fold": {
             "above": chain_view.FOLD_ABOVE,
@@ -60,13 +84,26 @@ def _data(diagnosis: Diagnosis) -> dict[str, Any]:
             "ends": chain_view.KEEP_ENDS,
             "near": chain_view.NEAR_UNIT,
             "run": chain_view.MERGE_RUN,
+            "dull": chain_view.DULL,
+            "dull_kinds": chain_view.DULL_KINDS,
+            "dull_run": chain_view.DULL_RUN,
+            "notable": chain_view.NOTABLE,
         },
         "zh": {**words, **{a: b for a, b in translated.items() if a != b}},
     }
 
 
-def _texts(diagnosis: Diagnosis) -> Iterable[str]:
+def _path(chain: Chain) -> dict[str, Any]:
+    """The chain to look at first, where it is one of several paths to its parameter."""
+    names = ("op_index", "kind", "norm", "gain", "segment")
+    links = [{name: getattr(link, name) for name in names} for link in chain.links]
+    return codec.encode({"note": chain.note, "end_to_end": chain.end_to_end, "links": links})
+
+
+def _texts(diagnosis: Diagnosis, main: Chain | None) -> Iterable[str]:
     """Every sentence that a rule or a measurement wrote, for translation."""
+    if main is not None:
+        yield main.note
     for finding in diagnosis.findings:
         yield finding.title
         yield from finding.advice

@@ -15,6 +15,7 @@ from functools import cache
 from importlib import resources
 
 LANGUAGES = ("en", "zh")
+Say = Callable[..., str]
 _FIELD = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 
 
@@ -56,7 +57,7 @@ def _parts(lang: str) -> dict[str, dict[str, str]]:
     return parts
 
 
-def speaker(lang: str) -> Callable[..., str]:
+def speaker(lang: str) -> Say:
     """A function that fills in a template in the language.
 
     >>> speaker("en")("{n} links", n=3)

@@ -33,6 +33,7 @@ class Column:
         keep: `end` cuts the front of long text, `start` its end, `middle` its middle.
         drop: Columns with the largest number go first when even the least widths do not fit; 0
             stays.
+        wrap: Continue long text on the next line instead of cutting it.
     """
 
     title: str
@@ -40,13 +41,15 @@ class Column:
     least: int = 6
     keep: Literal["start", "middle", "end"] = "middle"
     drop: int = 0
+    wrap: bool = False
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> list[Text]:
-    """Lay out rows under headings within a width."""
+    """Lay out rows under headings within a width; a row of one cell is a sentence across."""
     gap = 2 if width >= 100 else 1
+    cells = [row for row in rows if len(row) > 1]
     natural = [
-        max([cell_len(column.title), *(cell_len(clean(row[i][0])) for row in rows)])
+        max([cell_len(column.title), *(cell_len(clean(row[i][0])) for row in cells)])
         for i, column in enumerate(columns)
     ]
     used = [i for i in range(len(columns)) if natural[i]]
@@ -61,8 +64,31 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int)
         (shorten(columns[i].title, w, "start"), "dim") for i, w in zip(used, widths, strict=True)
     ]
     lines = [_row(heads, columns, used, widths, gap)]
-    lines += [_row([row[i] for i in used], columns, used, widths, gap) for row in rows]
+    for row in rows:
+        if len(row) == 1:
+            lines.append(
+                Text("  ").append(shorten(clean(row[0][0]), width - 2, "start"), row[0][1])
+            )
+            continue
+        chosen = [row[i] for i in used]
+        for part in _wrapped(chosen, columns, used, widths):
+            lines.append(_row(part, columns, used, widths, gap))
     return lines
+
+
+def _wrapped(
+    cells: Sequence[Cell], columns: Sequence[Column], used: list[int], widths: list[int]
+) -> Iterable[list[Cell]]:
+    """A row as one or more lines."""
+    parts = [
+        wrap(text, width) if columns[i].wrap else [text]
+        for (text, _), i, width in zip(cells, used, widths, strict=True)
+    ]
+    for n in range(max(len(part) for part in parts)):
+        yield [
+            (part[n] if n < len(part) else "", style)
+            for part, (_, style) in zip(parts, cells, strict=True)
+        ]
 
 
 def _shares(natural: list[int], least: list[int], width: int, gap: int) -> list[int]:
@@ -124,11 +150,12 @@ def _take(text: str, width: int, *, from_end: bool = False) -> str:
     return taken
 
 
-def paragraph(
-    text: str, width: int, *, first: str = "", indent: str = "", style: str = ""
-) -> list[Text]:
-    """Wrap text with a hanging indent; names between backticks stand out."""
-    room = max(width - cell_len(indent), 20)
+def wrap(text: str, room: int) -> list[str]:
+    """Lines of at most `room` cells; words stay whole where they fit.
+
+    >>> wrap("geometric mean of the gains", 12)
+    ['geometric', 'mean of the', 'gains']
+    """
     rows = [""]
     for token in _pieces(clean(text), room):
         free = room - cell_len(rows[-1])
@@ -143,6 +170,14 @@ def paragraph(
             rows.append("" if token.isspace() else token)
         elif rows[-1] or not token.isspace():
             rows[-1] += token
+    return [row.rstrip() for row in rows]
+
+
+def paragraph(
+    text: str, width: int, *, first: str = "", indent: str = "", style: str = ""
+) -> list[Text]:
+    """Wrap text with a hanging indent; names between backticks stand out."""
+    rows = wrap(text, max(width - cell_len(indent), 20))
     lines: list[Text] = []
     for i, row in enumerate(rows):
         line = Text(first if i == 0 else indent, style)

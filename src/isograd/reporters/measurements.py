@@ -8,13 +8,14 @@ from typing import TypeVar
 
 from rich.text import Text
 
-from isograd.reporters import numbers
+from isograd.reporters import naming, numbers
 from isograd.reporters.display import Display, Series
+from isograd.reporters.language import Say
 from isograd.reporters.layout import Cell, Column, paragraph, table
-from isograd.reporters.verdict import Say
 
 Lines = Iterator[Text]
 LAYERS = 24
+BAR_DECADES = 2  # the least that a bar's scale spans: 1.00 and 1.13 are nearly as long
 T = TypeVar("T")
 
 
@@ -32,51 +33,59 @@ def ends(items: Sequence[T], limit: int) -> tuple[Sequence[T], int, Sequence[T]]
 
 def layers(shown: Display, say: Say, width: int, full: bool) -> Lines:
     """Batch mean beside per-sample RMS, with a bar on a log scale."""
-    if not shown.layers:
+    speeds = shown.speeds
+    if not speeds.layers:
         return
-    logs = [numbers.log10(layer.per_sample_rms) for layer in shown.layers]
+    logs = [
+        math.nan if i in speeds.noise else numbers.log10(layer.per_sample_rms)
+        for i, layer in enumerate(speeds.layers)
+    ]
     finite = [value for value in logs if math.isfinite(value)]
-    low, high = (math.floor(min(finite)), max(finite)) if finite else (0, 0.0)
-    bar_width = max(8, min(30, width // 4))
+    high = max(finite, default=0.0)
+    low = math.floor(min([*finite, high - BAR_DECADES]))
+    bar_width = max(8, min(30, width // 5))
     columns = [
-        Column(say("layer"), least=12, keep="end"),
+        Column(say("layer"), least=18, keep="end"),
         Column(say("source"), least=8, keep="end", drop=2),
         Column(say("units"), right=True, drop=3),
         Column(say("batch mean"), right=True),
-        Column(say("per-sample RMS"), right=True, least=8, keep="start"),
-        Column(say("log scale from 1e{n}", n=low), least=bar_width, keep="start", drop=1),
+        Column(say("per-sample RMS"), right=True, least=14, keep="start"),
+        Column(
+            say("log, from 1e{n}", n=low) if finite else "",
+            least=bar_width,
+            keep="start",
+            drop=1,
+        ),
     ]
 
     def row(i: int) -> list[Cell]:
-        layer, log = shown.layers[i], logs[i]
-        share = (log - low) / ((high - low) or 1.0)
+        layer, log = speeds.layers[i], logs[i]
+        share = (log - low) / (high - low)
         drawn = "█" * max(1, round(share * bar_width)) if math.isfinite(log) else ""
+        noise = i in speeds.noise
         return [
-            (layer.module, ""),
+            (naming.place(layer.module, shown.classes, say), ""),
             (layer.source or "-", "dim"),
             (str(layer.units), ""),
-            (numbers.number(layer.batch_mean), ""),
-            (numbers.number(layer.per_sample_rms), "bold"),
+            ("~0", "dim") if i in speeds.cancelled else (numbers.number(layer.batch_mean), ""),
+            ("~0", "dim") if noise else (numbers.number(layer.per_sample_rms), "bold"),
             (drawn, "cyan"),
         ]
 
     head, hidden, tail = ends(range(len(logs)), len(logs) if full else LAYERS)
     rows = [row(i) for i in head]
     if hidden:
-        rows.append([(say("… {n} layers …", n=hidden), "dim"), *[("", "")] * 5])
+        rows.append([_layers_between(hidden, say), *[("", "")] * 5])
     yield from table(columns, rows + [row(i) for i in tail], width)
-    first, last = shown.layers[0], shown.layers[-1]
-    mean = numbers.ratio(last.batch_mean, first.batch_mean)
-    each = numbers.ratio(last.per_sample_rms, first.per_sample_rms)
-    if len(shown.layers) > 1 and not shown.layers_note and math.isfinite(mean * each):
-        text = say(
-            "last/first layer: {mean} by batch mean, {each} by per-sample RMS",
-            mean=numbers.times(mean),
-            each=numbers.times(each),
-        )
-        yield from paragraph(text, width, first="  ", indent="  ")
-    if shown.layers_note:
-        yield from paragraph(shown.layers_note, width, first="! ", indent="  ")
+    for mark, text in (("  ", speeds.spread), ("! ", speeds.trap)):
+        if text:
+            yield from paragraph(text, width, first=mark, indent="  ")
+    for note in speeds.notes:
+        yield from paragraph(note, width, first="  ", indent="  ", style="dim")
+
+
+def _layers_between(n: int, say: Say) -> Cell:
+    return say("… {n} layer …" if n == 1 else "… {n} layers …", n=n), "dim"
 
 
 def missing(shown: Display, say: Say, width: int, full: bool) -> Lines:
@@ -107,17 +116,10 @@ def attention(shown: Display, say: Say, width: int) -> Lines:
         Column(say("to v"), right=True),
     ]
     rows: list[list[Cell]] = []
-    for op in shown.attention[:LAYERS]:
-        seen = op.attention
-        assert seen is not None
-        values = (seen.logit_max, seen.entropy, seen.gain_q, seen.gain_k, seen.gain_v)
-        rows.append(
-            [
-                (op.module or op.name, ""),
-                (str(seen.keys), ""),
-                *((numbers.number(v), "") for v in values),
-            ]
-        )
+    for row in shown.attention[:LAYERS]:
+        name = naming.place(row.module, shown.classes, say)
+        calls = f" ×{row.calls}" if row.calls > 1 else ""
+        rows.append([(name + calls, ""), *((cell, "") for cell in row.cells)])
     yield from table(columns, rows, width)
     if len(shown.attention) > LAYERS:
         yield Text("  " + say("and {n} more", n=len(shown.attention) - LAYERS), "dim")
@@ -137,7 +139,7 @@ def recurrent(shown: Display, say: Say, width: int) -> Lines:
     ]
     rows = [
         [
-            (row.module, ""),
+            (naming.place(row.module, shown.classes, say), ""),
             (row.layer, ""),
             (str(row.steps), ""),
             (numbers.signed(row.decades), "red" if row.decades < 0 else "cyan"),
@@ -154,19 +156,21 @@ def remedies(shown: Display, say: Say, width: int) -> Lines:
     if shown.comparison is None:
         return
     columns = [
-        Column(say("remedy"), least=26, keep="start"),
+        Column("", least=1),
+        Column(say("remedy"), least=18, keep="start", wrap=True),
         Column(say("last/first"), right=True),
         Column(say("decades"), right=True),
         Column(say("loss"), right=True),
         Column(shown.comparison.metric_name or say("score"), right=True),
-        Column(say("why it failed"), least=8, keep="start", drop=1),
+        Column(say("why it failed"), least=8, keep="start", drop=1, wrap=True),
     ]
     rows: list[list[Cell]] = []
     for remedy in shown.comparison.remedies:
         style = "bold green" if remedy.chosen else ""
         rows.append(
             [
-                (("✓ " if remedy.chosen else "  ") + remedy.name, style),
+                ("✓" if remedy.chosen else " ", style),
+                (remedy.name, style),
                 (numbers.times(remedy.spread), style),
                 (numbers.signed(remedy.decades), style),
                 (numbers.number(remedy.loss), style),
@@ -181,7 +185,9 @@ def histories(shown: Display, say: Say, width: int) -> Lines:
     """First and last value with the way between; learning speeds on a log scale."""
     for history in shown.histories:
         room = max(8, min(24, (width - 18) // len(history.titles) - 20))
-        columns = [Column(say("over {n} steps", n=history.steps), least=10, keep="end")]
+        n = history.steps
+        over = say("over {n} step" if n == 1 else "over {n} steps", n=n)
+        columns = [Column(over, least=10, keep="end")]
         for title in history.titles:
             columns += [
                 Column(say("first"), right=True),
@@ -189,18 +195,19 @@ def histories(shown: Display, say: Say, width: int) -> Lines:
                 Column(title, least=room, keep="start"),
             ]
         head, hidden, tail = ends(history.layers, LAYERS // 2)
-        rows = [_trend(series, room, log=False) for series in history.scores]
-        rows += [_trend(series, room, log=True) for series in head]
+        known = {name: naming.place(name, shown.classes, say) for name, _ in history.layers}
+        rows = [_trend(series, series[0], room, log=False) for series in history.scores]
+        rows += [_trend(series, known[series[0]], room, log=True) for series in head]
         if hidden:
             gap: list[Cell] = [("", "")] * (len(columns) - 1)
-            rows.append([(say("… {n} layers …", n=hidden), "dim"), *gap])
-        rows += [_trend(series, room, log=True) for series in tail]
+            rows.append([_layers_between(hidden, say), *gap])
+        rows += [_trend(series, known[series[0]], room, log=True) for series in tail]
         if rows:
             yield from table(columns, rows, width)
 
 
-def _trend(series: Series, room: int, *, log: bool) -> list[Cell]:
-    cells: list[Cell] = [(series[0], "")]
+def _trend(series: Series, name: str, room: int, *, log: bool) -> list[Cell]:
+    cells: list[Cell] = [(name, "")]
     for values in series[1]:
         ends_ = (values[0], values[-1]) if values else (None, None)
         cells += [(numbers.number(value), "") for value in ends_]

@@ -9,14 +9,13 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from isograd.records.finding import Diagnosis
-from isograd.reporters import display, numbers
+from isograd.reporters import chain_view, display, naming, numbers
 from isograd.reporters.chain_view import ChainRow, ChainTable
 from isograd.reporters.display import Card, Display
-from isograd.reporters.language import speaker
-from isograd.reporters.verdict import Say
+from isograd.reporters.language import Say, speaker
 
 MUTED = "opacity:.7"
 LINE = "border-bottom:1px solid rgba(128,128,128,.3)"
@@ -33,26 +32,22 @@ def fragment(diagnosis: Diagnosis, lang: str = "en") -> str:
     shown = display.build(diagnosis, lang)
     parts = [*_verdict(shown), *(_card(card, say) for card in shown.findings)]
     if shown.chain is not None:
-        summary = say(
-            "chain from the loss to `{parameter}`: {n} links, {decades} decades",
-            parameter=shown.chain.parameter,
-            n=shown.chain.links,
-            decades=numbers.signed(shown.chain.decades),
-        )
-        parts.append(_details(summary, _chain(shown.chain, say)))
-    if shown.layers:
+        parts.append(_details(shown.chain_title, _chain(shown.chain, shown.classes, say)))
+    speeds = shown.speeds
+    if speeds.layers:
         rows = [
             (
-                s.module,
+                naming.place(s.module, shown.classes, say),
                 s.source or "-",
-                numbers.number(s.batch_mean),
-                numbers.number(s.per_sample_rms),
+                "~0" if i in speeds.cancelled else numbers.number(s.batch_mean),
+                "~0" if i in speeds.noise else numbers.number(s.per_sample_rms),
             )
-            for s in shown.layers
+            for i, s in enumerate(speeds.layers)
         ]
         heads = (say("layer"), say("source"), say("batch mean"), say("per-sample RMS"))
-        note = f"<p>{escape(shown.layers_note)}</p>" if shown.layers_note else ""
-        parts.append(_details(say("learning speed of each layer"), _table(heads, rows, 2) + note))
+        texts = filter(None, (speeds.spread, speeds.trap, *speeds.notes))
+        notes = "".join(f"<p>{escape(text)}</p>" for text in texts)
+        parts.append(_details(say("learning speed of each layer"), _table(heads, rows, 2) + notes))
     if shown.missing:
         rows = [
             (row.reason, str(row.count), ", ".join(row.names[:5]), row.detail)
@@ -69,7 +64,7 @@ def fragment(diagnosis: Diagnosis, lang: str = "en") -> str:
 
 
 def _verdict(shown: Display) -> Iterable[str]:
-    mark, colour = ("✓", "#16825d") if shown.ok else MARKS["error"]
+    mark, colour = ("✓", "#16825d") if shown.ok else MARKS[shown.severity]
     what, where, then = (escape(line) for line in shown.verdict)
     yield (
         f'<div style="border-left:4px solid {colour};padding:2px 12px">'
@@ -92,8 +87,9 @@ def _card(card: Card, say: Say) -> str:
     return _details(summary + escape(card.title), body + _list(card.advice), escaped=True)
 
 
-def _chain(chain: ChainTable, say: Say) -> str:
-    finite = [row.decades for row in chain.rows if math.isfinite(row.decades)]
+def _chain(chain: ChainTable, classes: Mapping[str, str], say: Say) -> str:
+    known = [row.decades for row in chain.rows if row.decades is not None]
+    finite = [value for value in known if math.isfinite(value)]
     low, high = min(0.0, *finite, 0.0), max(0.0, *finite, 0.0)
     heads = (
         say("op"),
@@ -107,7 +103,7 @@ def _chain(chain: ChainTable, say: Say) -> str:
     )
     rows = [
         "<tr>"
-        + "".join(_cell(text, i >= 4) for i, text in enumerate(_chain_cells(row, say)))
+        + "".join(_cell(text, i >= 4) for i, text in enumerate(_chain_cells(row, classes, say)))
         + f'<td style="width:160px">{_bar(row.decades, low, high)}</td></tr>'
         for row in chain.rows
     ]
@@ -115,22 +111,22 @@ def _chain(chain: ChainTable, say: Say) -> str:
     return f'<table style="border-collapse:collapse"><tr>{head}</tr>{"".join(rows)}</table>'
 
 
-def _chain_cells(row: ChainRow, say: Say) -> tuple[str, ...]:
-    if row.role == "fold":
-        ends = (numbers.number(row.gain), numbers.signed(row.decades), numbers.signed(row.so_far))
-        return (say("… {n} links", n=row.count), "", "", "", *ends)
+def _chain_cells(row: ChainRow, classes: Mapping[str, str], say: Say) -> tuple[str, ...]:
+    gain = "–" if row.gain is None else numbers.number(row.gain)
     if row.role == "cross":
-        share = "-" if math.isnan(row.gain) else f"{100 * row.gain:+.0f} %"
-        return ("+ " + say("cross"), "", "", "", share, "", "")
-    gain = numbers.number(row.gain)
+        return ("+ " + say("cross"), "", "", "", chain_view.cross(row.gain, say)[0], "", "")
+    module = naming.place(row.module, classes, say) if row.module else "-"
     if row.role == "term":
-        return (f"+ {row.op}", row.module, row.source or "-", say(row.kind), gain, "", "")
-    ends = (gain, numbers.signed(row.decades), numbers.signed(row.so_far))
-    return (row.op, row.module or "-", row.source or "-", say(row.kind), *ends)
+        return (f"+ {row.op}", module, row.source or "-", say(row.kind), gain, "", "")
+    known = (row.decades, row.so_far)
+    ends = (gain, *("–" if value is None else numbers.signed(value) for value in known))
+    if row.role == "fold":
+        return (say("… {n} links", n=row.count), "", "", "", *ends)
+    return (row.op, module, row.source or "-", say(row.kind), *ends)
 
 
-def _bar(decades: float, low: float, high: float) -> str:
-    if not math.isfinite(decades) or high == low:
+def _bar(decades: float | None, low: float, high: float) -> str:
+    if decades is None or not math.isfinite(decades) or high == low:
         return ""
     start = 100 * (min(decades, 0) - low) / (high - low)
     size = 100 * abs(decades) / (high - low)

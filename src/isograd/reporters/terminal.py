@@ -20,7 +20,12 @@ MIN_WIDTH = 60
 
 
 def render(
-    diagnosis: Diagnosis, *, width: int | None = None, lang: str = "en", full: bool = False
+    diagnosis: Diagnosis,
+    *,
+    width: int | None = None,
+    lang: str = "en",
+    full: bool = False,
+    parameter: str | None = None,
 ) -> Report:
     """A report for `rich.console.Console.print`.
 
@@ -29,11 +34,13 @@ def render(
         width: Cells; by default the console's.
         lang: `en` or `zh`.
         full: Show all links, layers and sentences.
+        parameter: Whose chain; by default the one to look at first.
 
     Raises:
+        KeyError: If there is no such parameter.
         ValueError: If there is no such language.
     """
-    return Report(diagnosis, width, lang, full)
+    return Report(diagnosis, width, lang, full, parameter)
 
 
 def text(diagnosis: Diagnosis, width: int = 100, lang: str = "en", *, full: bool = False) -> str:
@@ -49,8 +56,15 @@ def text(diagnosis: Diagnosis, width: int = 100, lang: str = "en", *, full: bool
 class Report:
     """Lines of a report, made when the width is known."""
 
-    def __init__(self, diagnosis: Diagnosis, width: int | None, lang: str, full: bool):
-        self._display = display.build(diagnosis, lang, full=full)
+    def __init__(
+        self,
+        diagnosis: Diagnosis,
+        width: int | None,
+        lang: str,
+        full: bool,
+        parameter: str | None = None,
+    ):
+        self._display = display.build(diagnosis, lang, full=full, parameter=parameter)
         self._say = speaker(lang)
         self._width = width
         self._full = full

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from isograd.records.chain import Chain
 from isograd.records.finding import Cause, Diagnosis, Finding
-from isograd.reporters import numbers
-from isograd.reporters.language import translate
-
-Say = Callable[..., str]
+from isograd.reporters import chain_view, naming, numbers, speeds
+from isograd.reporters.language import Say, translate
 
 KIND_NAMES: Mapping[str, str] = {
     "weight": "weights",
@@ -62,20 +60,23 @@ def shares(decades: Mapping[str, float]) -> tuple[Share, ...]:
     >>> shares({"activation": -3.0, "weight": -1.0, "loss": 0.5})[0]
     Share(name='activation', decades=-3.0, percent=75)
     """
-    lost = sum(decades.values()) <= 0
+    lost = not sum(decades.values()) > 0
     alike = {k: abs(d) for k, d in decades.items() if (d < 0) == lost and d != 0}
     whole = dict(zip(alike, numbers.percents(list(alike.values())), strict=True))
     if not all(math.isfinite(d) for d in decades.values()):
         whole = {}
     rows = (Share(name, value, whole.get(name)) for name, value in decades.items())
-    return tuple(sorted(rows, key=lambda row: row.decades if lost else -row.decades))
+    return tuple(sorted(rows, key=lambda row: _rank(row.decades if lost else -row.decades)))
+
+
+def _rank(decades: float) -> float:
+    return -math.inf if math.isnan(decades) else decades
 
 
 def lines(diagnosis: Diagnosis, say: Say, lang: str) -> tuple[str, str, str]:
     """What, where, what to do."""
     alarms = [finding for finding in diagnosis.findings if finding.alarm]
-    name = diagnosis.snapshot.slowest()
-    chain = diagnosis.snapshot.chain(name) if name is not None else None
+    chain = diagnosis.snapshot.main_chain()
     if not alarms:
         what = say("healthy: no gradient fault found")
         return what, _factors(diagnosis, chain, say), _checked(diagnosis, say)
@@ -83,35 +84,35 @@ def lines(diagnosis: Diagnosis, say: Say, lang: str) -> tuple[str, str, str]:
     what = f"{first.code} {translate(first.title, lang)}"
     if len(alarms) > 1:
         what += say(" (+{n} more)", n=len(alarms) - 1)
-    broken = chain is not None and not all(math.isfinite(link.decades) for link in chain.links)
+    broken = chain is not None and chain_view.stop(chain.links) is not None
     if first.cause in FACTOR_CAUSES or broken or not first.evidence:
         where = _factors(diagnosis, chain, say)
     else:
-        where = _evidence(first, say, lang)
+        where = _evidence(first, naming.classes(diagnosis.snapshot), say, lang)
     return what, where, _remedy(diagnosis, first, say, lang)
 
 
 def _factors(diagnosis: Diagnosis, chain: Chain | None, say: Say) -> str:
     if chain is None or not chain.links:
         return say("no gradient reached any parameter, so there is no product to take apart")
-    for link in chain.links:
-        if not math.isfinite(link.decades):
-            place = say(" in `{module}`", module=link.module) if link.module else ""
-            place += say(" ({source})", source=link.source) if link.source else ""
-            if link.gain == 0:
-                return say(
-                    "the gradient is exactly zero below `{op}`{place}", op=link.op, place=place
-                )
-            return say("the gradient is not finite below `{op}`{place}", op=link.op, place=place)
+    classes = naming.classes(diagnosis.snapshot)
+    link = chain_view.stop(chain.links)
+    if link is not None:
+        module = naming.place(link.module, classes, say)
+        place = say(" in `{module}`", module=module) if link.module else ""
+        place += say(" ({source})", source=link.source) if link.source else ""
+        if link.gain == 0:
+            return say("the gradient is exactly zero below `{op}`{place}", op=link.op, place=place)
+        return say("the gradient is not finite below `{op}`{place}", op=link.op, place=place)
     total = sum(link.decades for link in chain.links)
     head = chain.links[0]
     ends = {
-        "a": "loss" if head.kind == "loss" or not head.module else head.module,
-        "b": chain.parameter.rpartition(".")[0] or chain.parameter,
+        "a": "loss" if head.kind == "loss" or not head.module else _titled(head.module, classes),
+        "b": _titled(chain.parameter.rpartition(".")[0] or chain.parameter, classes),
     }
     if abs(total) < FLAT:
         return say("no decade lost or gained between `{a}` and `{b}`", **ends)
-    parts = shares(diagnosis.snapshot.decades("kind"))
+    parts = shares(chain_view.booked(chain, "kind"))
     listed = say(", ").join(
         say(
             "{kind} {percent} %",
@@ -134,13 +135,17 @@ def _factors(diagnosis: Diagnosis, chain: Chain | None, say: Say) -> str:
     return text
 
 
-def _evidence(finding: Finding, say: Say, lang: str) -> str:
+def _titled(path: str, classes: Mapping[str, str]) -> str:
+    return naming.place(path, classes, str)
+
+
+def _evidence(finding: Finding, classes: Mapping[str, str], say: Say, lang: str) -> str:
     decisive = finding.evidence[0]
     value = f"{numbers.plain(decisive.value)} {translate(decisive.unit, lang)}".strip()
     text = say("{name}: {value}", name=translate(decisive.name, lang), value=value)
     if decisive.threshold is not None:
         text += say(" (threshold {value})", value=numbers.plain(decisive.threshold))
-    where = finding.where[0] if finding.where else None
+    where = _titled(finding.where[0], classes) if finding.where and finding.where[0] else None
     if where and finding.source:
         return text + say(" at `{where}`, {source}", where=where, source=finding.source)
     if where or finding.source:
@@ -175,18 +180,22 @@ def _checked(diagnosis: Diagnosis, say: Say) -> str:
         reached=reached,
         all=len(snapshot.parameters),
     )
-    speeds = [
-        s for s in snapshot.layers if math.isfinite(s.per_sample_rms) and s.per_sample_rms > 0
+    noise, classes = speeds.rounding(snapshot), naming.classes(snapshot)
+    known = [
+        layer
+        for i, layer in enumerate(snapshot.layers)
+        if 0 < layer.per_sample_rms < math.inf and i not in noise
     ]
-    if len(speeds) > 1:
-        fast = max(speeds, key=lambda s: s.per_sample_rms)
-        slow = min(speeds, key=lambda s: s.per_sample_rms)
+    if len(known) > 1:
+        fast = max(known, key=lambda s: s.per_sample_rms)
+        slow = min(known, key=lambda s: s.per_sample_rms)
         text += say(
             "; fastest layer / slowest {spread} (`{fast}` / `{slow}`, per-sample RMS)",
             spread=numbers.times(fast.per_sample_rms / slow.per_sample_rms),
-            fast=fast.module,
-            slow=slow.module,
+            fast=_titled(fast.module, classes),
+            slow=_titled(slow.module, classes),
         )
     if diagnosis.not_checked:
-        text += say("; {n} rules lacked data", n=len(diagnosis.not_checked))
+        n = len(diagnosis.not_checked)
+        text += say("; {n} rule lacked data" if n == 1 else "; {n} rules lacked data", n=n)
     return text

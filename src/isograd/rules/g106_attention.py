@@ -70,7 +70,7 @@ ZH = {
     "attention of `{m}` looks at one key only: entropy {x} of 1": (
         "`{m}` 的注意力只看一个键：熵为 {x}（最大为 1）"
     ),
-    "entropy / ln(keys)": "熵 / ln(键数)",
+    "entropy / ln(keys)": "熵 / ln（键数）",
     "sampled rows": "抽样的行",
     "largest logit": "最大 logit",
     "divide the logits by sqrt(d) of the head": "把 logits 除以每头维度的 sqrt(d)",

@@ -6,7 +6,7 @@ const DIAGNOSIS = DATA.diagnosis;
 const SNAPSHOT = DIAGNOSIS.snapshot;
 
 const state = {
-  lang: (navigator.language || "en").startsWith("zh") ? "zh" : "en",
+  lang: DATA.lang,
   theme: matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light",
   parameter: DATA.slowest,
   fold: true,
@@ -24,6 +24,8 @@ function said(text) {
   return state.lang === "zh" && Object.hasOwn(DATA.zh, text) ? DATA.zh[text] : text;
 }
 
+// A path that is only a number gets the class of the module.
+const placeName = (path) => (!path ? t("(top level)") : Object.hasOwn(DATA.classes, path) ? `${path} (${DATA.classes[path]})` : path);
 const kindName = (kind) => t(DATA.kind_names[kind] || kind);
 
 // --- Numbers: JSON has no NaN, so they travel as strings; shown with three significant digits.
@@ -83,6 +85,9 @@ function fill(node, attributes, children) {
 
 const h = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
 const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+
+// Text that gives way at its front, where a path says least.
+const tail = (tag, attributes, text) => h(tag, { ...attributes, title: text, class: `${attributes.class || ""} tail` }, h("bdi", { dir: "ltr" }, text));
 
 // Names between backticks, as code.
 function rich(text) {

@@ -40,7 +40,7 @@ function findings() {
     const labels = [finding.cause === "none" ? null : t("cause: {cause}", { cause: t(finding.cause) }),
       real(finding.confidence) < 1 ? t("confidence {percent} %", { percent: Math.round(100 * real(finding.confidence)) }) : null,
       finding.step ? t("step {n}", { n: finding.step }) : null].filter(Boolean);
-    const places = finding.where.slice(0, 6).map((name) => h("code", {}, name));
+    const places = finding.where.slice(0, 6).map((name) => h("code", {}, placeName(name)));
     if (finding.where.length > 6) places.push(t("and {n} more", { n: finding.where.length - 6 }));
     if (finding.source) places.push(h("code", { class: "source" }, finding.source));
     const columns = [words(t("evidence"), (e) => said(e.name)), figure(t("value"), (e) => e.value, (e) => `${plain(e.value)} ${said(e.unit)}`),
@@ -58,23 +58,24 @@ function findings() {
 
 function chainSection() {
   if (!LEAVES.size) return section("chain", t("chain"), h("p", {}, t("no gradient reached any parameter, so there is no product to take apart")));
-  const links = chainOf(state.parameter);
+  const links = shownChain(state.parameter);
   const select = h("select", { id: "parameter", onchange: () => choose(select.value) },
     [...LEAVES.keys()].map((name) => h("option", { value: name, selected: name === state.parameter }, name)));
   const fold = h("input", { type: "checkbox", id: "fold", checked: state.fold, onchange: () => ((state.fold = fold.checked), redraw("chain", chainSection, "fold")) });
   const kinds = decadesBy(links, (link) => link.kind, kindName);
   kinds.forEach((entry) => (entry.kind = entry.id));
-  const modules = decadesBy(links, (link) => link.op.module, (name) => name || t("(top level)"));
+  const modules = decadesBy(links, (link) => link.op.module, placeName);
   const near = modules.filter((entry) => !(Math.abs(entry.decades) < DATA.fold.near));
   const kept = near.slice(0, 10);
   const rest = modules.filter((entry) => !kept.includes(entry));
-  if (rest.length) kept.push({ name: t("({n} other modules)", { n: rest.length }), decades: rest.reduce((sum, entry) => sum + entry.decades, 0) });
-  const total = links.reduce((sum, link) => sum + link.decades, 0);
+  if (rest.length) kept.push({ name: t(rest.length === 1 ? "({n} other module)" : "({n} other modules)", { n: rest.length }), decades: rest.reduce((sum, entry) => sum + entry.decades, 0) });
+  const count = t(links.length === 1 ? "{n} link, " : "{n} links, ", { n: links.length }) + ending(state.parameter, links);
+  const note = DATA.main && state.parameter === DATA.slowest ? ` (${said(DATA.main.note)})` : "";
   const legend = h("p", { class: "legend" }, kinds.map((entry) => h("span", {}, h("i", { class: "swatch k-" + entry.kind }), entry.name)));
   return section("chain", t("chain from the loss to the parameter"),
     h("div", { class: "tools" }, h("label", { for: "parameter" }, t("parameter")), select,
       h("label", {}, fold, " ", t("fold links of gain near 1")),
-      h("span", { class: "count" }, t("{n} links, {decades} decades", { n: links.length, decades: signed(total) }))),
+      h("span", { class: "count" }, rich(count + note))),
     legend, waterfall(links),
     h("p", { class: "hint" }, t("Each bar starts where the one above ends: to the left the gradient shrinks, to the right it grows. Arrow keys move, Enter opens.")),
     h("div", { class: "two" }, h("div", {}, h("h3", {}, t("decades by kind")), divergingBars(kinds)), h("div", {}, h("h3", {}, t("decades by module")), divergingBars(kept))));
@@ -82,7 +83,7 @@ function chainSection() {
 
 function treeSection() {
   if (!SNAPSHOT.ops.length) return null;
-  return section("modules", t("modules"), h("p", { class: "hint" }, t("Decades of the chain chosen above, and norms over all parameters, summed over children.")), moduleTree(chainOf(state.parameter)));
+  return section("modules", t("modules"), h("p", { class: "hint" }, t("Decades of the chain chosen above, and norms over all parameters, summed over children.")), moduleTree(shownChain(state.parameter)));
 }
 
 function redraw(id, make, focus) {
@@ -103,8 +104,7 @@ function choose(name) {
 
 function speeds() {
   if (!SNAPSHOT.layers.length) return null;
-  const note = DATA.speeds_note[state.lang];
-  return section("speeds", t("learning speed of each layer"), speedBars(SNAPSHOT.layers), note ? h("p", { class: "note" }, note) : null);
+  return section("speeds", t("learning speed of each layer"), speedBars(SNAPSHOT.layers), DATA.speeds.lines[state.lang].map((text) => h("p", { class: "note" }, text)));
 }
 
 function training() {
@@ -127,19 +127,17 @@ function remedies() {
 // --- Attention, time, missing gradients, sentences
 
 function attention() {
-  const rows = SNAPSHOT.ops.filter((op) => op.attention);
-  if (!rows.length) return null;
-  const gain = (label, name) => figure(label, (op) => op.attention[name], (op) => optional(real(op.attention[name])) ?? number(op.attention[name]));
-  return section("attention", t("attention"), fixedTable([words(t("module"), (op) => op.module || op.name), figure(t("keys"), (op) => op.attention.keys, (op) => op.attention.keys),
-    figure(t("max logit"), (op) => op.attention.logit_max), figure(t("entropy"), (op) => op.attention.entropy),
-    gain(t("gain to q"), "gain_q"), gain(t("to k"), "gain_k"), gain(t("to v"), "gain_v")], rows));
+  if (!DATA.attention.length) return null;
+  const cell = (label, i) => figure(label, (row) => row.cells[i], (row) => row.cells[i]);
+  return section("attention", t("attention"), fixedTable([words(t("module"), (row) => placeName(row.module) + (row.calls > 1 ? ` ×${row.calls}` : "")),
+    cell(t("keys"), 0), cell(t("max logit"), 1), cell(t("entropy"), 2), cell(t("gain to q"), 3), cell(t("to k"), 4), cell(t("to v"), 5)], DATA.attention));
 }
 
 function time() {
   const rows = SNAPSHOT.recurrent.filter((gains) => gains.norms.length > 1);
   if (!rows.length) return null;
   return section("time", t("gradient through time"), h("div", { class: "charts" }, rows.map((gains) =>
-    lineChart({ title: `${gains.module} ${gains.layer} ${t(gains.direction)}: ${t("gradient norm at each time step (log axis)")}`, log: true,
+    lineChart({ title: `${placeName(gains.module)} ${gains.layer} ${t(gains.direction)}: ${t("gradient norm at each time step (log axis)")}`, log: true,
       steps: [...gains.norms.keys()], series: [{ name: t("norm"), values: gains.norms, colour: "var(--first)" }] }))));
 }
 
@@ -174,5 +172,13 @@ function draw() {
   const links = sections.map((part) => h("a", { href: "#" + part.id }, part.querySelector("h2").textContent));
   app.replaceChildren(header(), verdict(), h("nav", { "aria-label": t("sections") }, links), h("main", {}, sections));
 }
+
+// Paper cannot be clicked: lists are open and tables whole when it prints.
+addEventListener("beforeprint", () => {
+  hideTip();
+  document.querySelectorAll(".sortable > button:not([hidden])").forEach((more) => more.click());
+  for (const list of document.querySelectorAll("details:not([open])")) if (!list.querySelector(".node")) (list.open = true), list.setAttribute("data-shut", "");
+});
+addEventListener("afterprint", () => document.querySelectorAll("[data-shut]").forEach((list) => (list.open = false, list.removeAttribute("data-shut"))));
 
 draw();

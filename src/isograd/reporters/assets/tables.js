@@ -62,7 +62,7 @@ function opTable() {
   return sortableTable({ id: "op-table", label: t("ops"), rows: SNAPSHOT.ops, columns: [
     figure("#", (op) => op.index, (op) => op.index),
     words(t("op"), (op) => op.name, (op) => h("b", {}, op.name)),
-    words(t("module"), (op) => op.module),
+    words(t("module"), (op) => op.module, (op) => placeName(op.module)),
     words(t("type"), (op) => op.module_type),
     words(t("source"), (op) => op.source || ""),
     words(t("kind"), (op) => t(op.kind), (op) => [h("i", { class: "swatch k-" + op.kind }), t(op.kind)]),
@@ -93,12 +93,12 @@ function parameterTable(choose) {
   ] });
 }
 
-// A small table that needs neither filter nor sorting.
+// A small table that needs neither filter nor sorting; on a narrow screen each row is a block.
 function fixedTable(columns, rows, chosen) {
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": columns[0].label }, h("table", {},
+  return h("div", { class: "scroll stack", tabindex: 0, role: "region", "aria-label": columns[0].label }, h("table", {},
     h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: column.number ? "number" : null }, column.label)))),
     h("tbody", {}, rows.map((row) => h("tr", { class: chosen && chosen(row) ? "chosen" : null }, columns.map((column) =>
-      h("td", { class: column.number ? "number" : null }, column.show ? column.show(row) : column.number ? number(column.value(row)) : column.value(row))))))));
+      h("td", { class: column.number ? "number" : null, "data-label": column.label }, column.show ? column.show(row) : column.number ? number(column.value(row)) : column.value(row))))))));
 }
 
 // --- Tree of modules: decades of the chosen chain and norms of parameters, summed over children.
@@ -118,7 +118,7 @@ function moduleTree(links) {
     });
   };
   for (const op of SNAPSHOT.ops) visit(op.module, (node) => node.ops++);
-  for (const link of links) visit(link.op.module, (node) => (node.decades += link.decades));
+  for (const link of links) if (link.known) visit(link.op.module, (node) => ((node.decades += link.decades), (node.crossed = true)));
   for (const [name, stats] of Object.entries(SNAPSHOT.parameters)) {
     visit(name.slice(0, Math.max(0, name.lastIndexOf("."))), (node) => {
       node.parameters++;
@@ -132,8 +132,8 @@ function moduleTree(links) {
 
 // Children are made when a node is opened, so that a large model costs nothing until asked for.
 function treeNode(node, open) {
-  const cells = [signed(node.decades), node.parameters ? number(Math.sqrt(node.squares)) : "–", node.parameters ? number(Math.sqrt(node.weights)) : "–", node.ops];
-  const line = [h("span", { title: node.path }, node.name || t("model")), cells.map((cell) => h("span", {}, cell))];
+  const cells = [node.crossed ? signed(node.decades) : "–", node.parameters ? number(Math.sqrt(node.squares)) : "–", node.parameters ? number(Math.sqrt(node.weights)) : "–", node.ops];
+  const line = [h("span", { title: node.path }, DATA.classes[node.path] ? `${node.name} (${DATA.classes[node.path]})` : node.name || t("model")), cells.map((cell) => h("span", {}, cell))];
   if (!node.children.size) return h("div", { class: "node leaf" }, line);
   const children = h("div", { class: "children" });
   const box = h("details", { open }, h("summary", { class: "node" }, line), children);
