@@ -47,6 +47,10 @@ def attention_stats(args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionS
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     picked = torch.linspace(0, length - 1, min(_ROWS, length), device=query.device).long()
     lead = query.shape[:-2]
+    if not call.get("enable_gqa"):
+        lead = torch.broadcast_shapes(lead, key.shape[:-2])
+        query = query.expand(*lead, *query.shape[-2:])
+        key = key.expand(*lead, *key.shape[-2:])
     count = math.prod(lead)
     pairs = torch.linspace(0, count - 1, min(_PAIRS, count), device=query.device).long()
     at = _unravelled(pairs, lead)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,8 +12,8 @@ import torch
 from torch import Tensor
 
 from isograd.capture.draft import Draft, Node
-from isograd.capture.graph import BackwardGraph
-from isograd.capture.norms import NormLedger, Slot, dense, norm_and_nonfinite
+from isograd.capture.graph import BackwardGraph, Border
+from isograd.capture.norms import NormLedger, Slot, dense, norm_and_nonfinite, plain
 
 # Nodes that run a backward pass of their own inside, out of sight of hooks.
 OPAQUE = frozenset(("CheckpointFunctionBackward",))
@@ -36,6 +37,9 @@ class LayerSums:
 
     def add(self, gradient: Tensor) -> None:
         """Add the gradient at one call's output, units in `draft.channel_dim`."""
+        if gradient.is_nested:
+            gradient = torch.stack([g.flatten(0, -2).sum(0) for g in gradient.unbind()])
+        gradient = plain(gradient)
         dim = self.draft.channel_dim if self.draft.channel_dim is not None else -1
         dim %= gradient.dim()
         if gradient.dim() == 3 and self.draft.batch_dim == 1:
@@ -53,9 +57,15 @@ class LayerSums:
 
     def speeds(self) -> tuple[int, int, float, float] | None:
         """`(units, samples, batch_mean, per_sample_rms)`, or None if no gradient came."""
-        if self._sums:
-            return _speeds(max(self._sums.values(), key=len))
-        return self._values
+        if not self._sums:
+            return self._values
+        units, samples, mean, rms = _speeds(max(self._sums.values(), key=len))
+        if len(self._sums) > 1:  # calls with batches of different sizes add up all the same
+            parts = [dense(sums.sum(0)).double() for sums in self._sums.values()]
+            mean = norm_and_nonfinite(torch.stack(parts).sum(0))[0]
+            spread = [norm_and_nonfinite(dense(sums))[0] for sums in self._sums.values()]
+            rms = math.hypot(*spread) * math.sqrt(samples)
+        return units, samples, mean, rms
 
 
 class Gradients:
@@ -74,11 +84,11 @@ class Gradients:
         self.borders: list[list[Slot]] = [[] for _ in graph.borders]
         self.terms: dict[int, list[tuple[Node, Slot]]] = defaultdict(list)
         self.attention: dict[Draft, dict[str, Slot]] = defaultdict(dict)
-        self.layers: dict[str, LayerSums] = {}
+        self.layers: dict[tuple[str | None, str | None, int], LayerSums] = {}
         self.inner: dict[str, set[int]] = defaultdict(set)
         self.running: list[int] = []
         drafts = {border.draft for border in graph.borders if border.draft is not None}
-        self._calls = Counter(draft.parameter for draft in drafts if draft.layer)
+        self._calls = Counter(_layer_key(draft) for draft in drafts if draft.layer)
 
     @contextmanager
     def hooked(
@@ -95,17 +105,20 @@ class Gradients:
         try:
             wanted: dict[Node, list[tuple[int, Callable[[], Callable[[Slot], Any]]]]] = {}
             for index, border in enumerate(graph.borders):
-                handles.append(border.node.register_prehook(self._arrival(index, border.draft)))
+                handles.append(border.node.register_prehook(self._arrival(index, border)))
                 if len(border.consumers) > 1:
                     for node, position in border.consumers:
                         wanted.setdefault(node, []).append((position, self._term(index, node)))
             self._want_attention(graph, owner, wanted)
             for node, places in wanted.items():
                 handles.append(node.register_hook(self._departure(places)))
+            reached = {id(b.node.variable) for b in graph.borders if b.draft is None}
+            hidden = any(p.requires_grad and id(p) not in reached for p in parameters.values())
             opaque = [
                 (index, border.node)
                 for index, border in enumerate(graph.borders)
                 if type(border.node).__name__ in OPAQUE
+                or (hidden and isinstance(border.node, torch.autograd.function.BackwardCFunction))
             ]
             for index, node in opaque:
                 handles.append(node.register_prehook(self._enter(index)))
@@ -119,21 +132,24 @@ class Gradients:
             for handle in handles:
                 handle.remove()
 
-    def _arrival(self, index: int, draft: Draft | None) -> Callable[..., None]:
+    def _arrival(self, index: int, border: Border) -> Callable[..., None]:
+        draft = border.draft
         slots = self.borders[index]
         add = self.ledger.add
         layer = None
-        if draft is not None and draft.layer and draft.parameter is not None:
-            layer = self.layers.get(draft.parameter)
+        number = -1
+        if draft is not None and draft.layer and draft.output and draft.output[0] is border.node:
+            number = draft.output[1]
+            key = _layer_key(draft)
+            layer = self.layers.get(key)
             if layer is None:
-                calls = self._calls[draft.parameter]
-                layer = self.layers[draft.parameter] = LayerSums(draft, calls)
+                layer = self.layers[key] = LayerSums(draft, self._calls[key])
 
         def hook(gradients: tuple[Tensor | None, ...]) -> None:
-            for gradient in gradients:
+            for position, gradient in enumerate(gradients):
                 if gradient is not None:
                     slots.append(add(gradient))
-                    if layer is not None:
+                    if layer is not None and position == number:
                         layer.add(gradient.detach())
 
         return hook
@@ -195,6 +211,11 @@ class Gradients:
                 self.inner[name].add(self.running[-1])
 
         return hook
+
+
+def _layer_key(draft: Draft) -> tuple[str | None, str | None, int]:
+    """Calls that share a weight are one layer only if they share bias and units too."""
+    return draft.parameter, draft.bias, draft.units_count
 
 
 def _speeds(sums: Tensor) -> tuple[int, int, float, float]:

@@ -83,12 +83,17 @@ def _find_units(
         weight = args[position] if len(args) > position else kwargs.get("weight")
         at = next((i for i, t in enumerate(inputs) if t is weight), None)
         if weight is not None and at is not None and before[at][1] is not None and weight.dim() > 1:
+            if all(parameter is not None for _, parameter in before):
+                return  # a product of weights (a penalty, a merged adapter) is no layer
             draft.layer = True
             draft.parameter = before[at][1]
             draft.fan_in = fan_in(weight, draft.name)
             convolution = draft.name.startswith("conv")
             spatial = int(draft.name.rstrip("d")[-1]) if convolution else 0
             draft.channel_dim = -1 - spatial if convolution else -1
+            names = [p for _, p in before if p is not None and p != draft.parameter]
+            draft.bias = names[-1] if names else None
+            draft.units_count = -1 if out.is_nested else out.shape[draft.channel_dim]
             return
     if draft.name in kinds.FUSED and weighted(before):
         draft.layer = True

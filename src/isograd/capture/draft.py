@@ -61,6 +61,9 @@ class Draft:
     attention_output: Draft | None = None
     nan_constant: bool = False
     loops: bool = False
+    output: tuple[Node, int] | None = None
+    bias: str | None = None
+    units_count: int = 0
 
 
 @dataclass(slots=True)

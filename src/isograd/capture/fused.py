@@ -15,6 +15,8 @@ from isograd.capture.recurrent import OutputGrads, time_gains
 from isograd.capture.unroll import drops
 from isograd.records.parameter import TimeGains
 
+_FORWARDS = frozenset((nn.RNN.forward, nn.LSTM.forward, nn.GRU.forward))
+
 
 @dataclass(slots=True)
 class _Call:
@@ -100,6 +102,8 @@ class FusedLayers:
         def hook(module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
             with torch._C.DisableTorchFunction():
                 call = dict(zip(("input", "hx"), args, strict=False)) | kwargs
+                if type(module).forward not in _FORWARDS or "input" not in call:
+                    return  # a subclass may take and return anything
                 out, state = output
                 parts = {
                     "output": out.data if isinstance(out, PackedSequence) else out,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 from isograd.capture.draft import Draft, Node
 
@@ -56,6 +57,7 @@ def backward_graph(
     waiting = {node: len(edges) for node, edges in consumers.items()}
     dominator: dict[Node, Node | None] = {root: None}
     depth: dict[Node, int] = {root: 0}
+    jump: dict[Node, Node] = {root: root}
     position: dict[Node, int] = {}
     nearest: dict[Node, int | None] = {}
     borders: list[Border] = []
@@ -76,12 +78,16 @@ def backward_graph(
             nearest[node] = closest
         for following, _ in follows.get(node, ()):
             if following in dominator:
-                dominator[following] = _meet(dominator[following], node, dominator, depth)
+                dominator[following] = _meet(dominator[following], node, dominator, depth, jump)
             else:
                 dominator[following] = node
             waiting[following] -= 1
             if not waiting[following]:
-                depth[following] = depth[dominator[following]] + 1
+                over = dominator[following]
+                depth[following] = depth[over] + 1
+                far = jump[over]
+                even = depth[over] - depth[far] == depth[far] - depth[jump[far]]
+                jump[following] = jump[far] if even else over
                 ready.append(following)
     return BackwardGraph(borders, nodes)
 
@@ -103,14 +109,23 @@ def _consumers(
 
 
 def _meet(
-    a: Node | None, b: Node | None, dominator: dict[Node, Node | None], depth: dict[Node, int]
-) -> Node | None:
-    """Lowest common ancestor in the dominator tree built so far."""
+    a: Node,
+    b: Node,
+    parent: dict[Node, Any],
+    depth: dict[Node, int],
+    jump: dict[Node, Node],
+) -> Node:
+    """Lowest common ancestor in the dominator tree built so far, in O(log depth).
+
+    Each node has one jump pointer, to its parent or far up (Myers, 1983).
+    """
+    if depth[a] < depth[b]:
+        a, b = b, a
+    while depth[a] > depth[b]:
+        a = jump[a] if depth[jump[a]] >= depth[b] else parent[a]
     while a is not b:
-        if depth[a] < depth[b]:
-            b = dominator[b]
-        elif depth[a] > depth[b]:
-            a = dominator[a]
+        if jump[a] is jump[b]:
+            a, b = parent[a], parent[b]
         else:
-            a, b = dominator[a], dominator[b]
+            a, b = jump[a], jump[b]
     return a

@@ -97,7 +97,10 @@ def is_written(leaf: Leaf, watch: WriteWatch, rewind: list[tuple[Tensor, int]]) 
         return False
     covered = bool(watch.saved) and watch.covers(alias)
     moved = _pointer(tensor) != _pointer(alias)
-    if not (bumped or covered or moved):
+    reshaped = tensor.shape != alias.shape  # a C++ op may resize without a new version
+    if not (bumped or covered or moved or reshaped):
+        return False
+    if tensor.numel() == 0 and tensor.shape == alias.shape:  # nothing to write to (FSDP shards)
         return False
     if moved or not _same_view(tensor, alias):
         tensor.data = alias

@@ -51,7 +51,14 @@ class Modules:
             seen.add(id(module))
             attributes = module.__dict__
             self._saved.append((module, module.__class__, attributes, attributes.copy()))
-            if own := module._parameters:
+            own = module._parameters
+            if not isinstance(own, dict):  # a script module keeps its state in C++
+                parameters.update((id(t), t) for t in module.parameters(recurse=False))
+                buffers.update((id(t), t) for t in module.buffers(recurse=False))
+                stack.extend(reversed(list(module.children())))
+                self._follow(attributes.values(), seen)
+                continue
+            if own:
                 contents.append((own, own.copy()))
                 seen.add(id(own))
                 for tensor in own.values():

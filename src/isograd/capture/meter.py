@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -63,6 +63,8 @@ class Meter:
         kwargs: dict[str, Any],
     ) -> None:
         """Note what the call made. Never keeps `out` itself."""
+        if cast(Any, torch._C)._functorch.peek_interpreter_stack() is not None:
+            return  # inside torch.func the values belong to the transform
         out = out.detach()
         if draft.name == "scaled_dot_product_attention":
             draft.attention_inputs = attention_inputs(draft, args, kwargs)
@@ -135,6 +137,7 @@ def measurable(tensor: Tensor) -> bool:
     """True if moments make sense: dense, not empty, real or complex numbers."""
     return (
         (tensor.is_floating_point() or tensor.is_complex())
+        and not tensor.is_nested
         and tensor.numel() > 0
         and tensor.layout is torch.strided
         and type(tensor) in (Tensor, torch.nn.Parameter)

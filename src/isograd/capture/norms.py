@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ class NormLedger:
         """Measure a tensor; `slot.value` is `(norm, nonfinite)` after `finish`."""
         tensor = dense(tensor)
         if tensor.numel() <= SMALL:
-            return self._rows.add(tensor.reshape(-1))
+            return self._rows.add(tensor.reshape(-1).clone())
         if tensor.device.type == "cpu":
             return Slot(norm_and_nonfinite(tensor))
         slot = Slot()
@@ -96,12 +96,26 @@ class NormLedger:
 
 def dense(tensor: Tensor) -> Tensor:
     """Values of a tensor without its graph: real pairs if complex, stored values if sparse."""
-    tensor = tensor.detach()
+    tensor = plain(tensor.detach())
     if tensor.layout is not torch.strided:
         tensor = tensor.coalesce().values() if tensor.is_sparse else tensor.to_dense()
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     return tensor
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """An ordinary tensor with the entries of a nested, distributed or user-made one."""
+    if tensor.is_nested:
+        return torch.cat([plain(part.detach()).reshape(-1) for part in tensor.unbind()])
+    if type(tensor) in (Tensor, torch.nn.Parameter):
+        return tensor
+    if hasattr(tensor, "full_tensor"):  # a DTensor: every rank takes part
+        return cast(Any, tensor).full_tensor()
+    flatten = getattr(tensor, "__tensor_flatten__", None)
+    if flatten is None:
+        return tensor.as_subclass(Tensor)
+    return plain(getattr(tensor, flatten()[0][0]))
 
 
 def flat_view(tensor: Tensor) -> Tensor | None:

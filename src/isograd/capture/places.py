@@ -83,7 +83,7 @@ def user_frame(frame: FrameType | None) -> FrameType | None:
 
 
 def _is_user(filename: str) -> bool:
-    if filename.startswith((_TORCH, _SELF, "<frozen", "<string>")):
+    if filename.startswith((_TORCH, _SELF, "<frozen", "<string>", "<eval_with_key>")):
         return False
     return not filename.startswith(_STDLIB) or "site-packages" in filename
 

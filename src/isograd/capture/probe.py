@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import sys
 import traceback
@@ -45,7 +46,7 @@ def probe(model: nn.Module, step: Step) -> Snapshot:
     _require_trainable(model, parameters)
     guard = untouched(model)
     try:
-        with guard:
+        with guard, _no_collection():
             snapshot = _measure(model, step, guard, parameters)
     except StepError:
         # A step that trains is the better explanation of whatever else went wrong.
@@ -75,8 +76,8 @@ def _measure(model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any
         with stance(), seen.hooked(graph, tagger.owner, parameters), fused.hooked():
             _backward(loss, tagger)
     finally:
-        for parameter, hooks in muted:
-            parameter._post_accumulate_grad_hooks = hooks
+        for hooks, before in muted:
+            hooks.update(before)
     del loss, root
     seen.ledger.finish()
     tagger.meter.finish()
@@ -201,8 +202,9 @@ def _muted_hooks(parameters: dict[str, Any]) -> list[tuple[Any, Any]]:
     for parameter in parameters.values():
         hooks = parameter._post_accumulate_grad_hooks
         if hooks:
-            muted.append((parameter, hooks))
-            parameter._post_accumulate_grad_hooks = None
+            # C++ reads this dict at each call; setting the attribute to None does not unhook it.
+            muted.append((hooks, hooks.copy()))
+            hooks.clear()
     return muted
 
 
@@ -224,6 +226,18 @@ def _user_lines(error: BaseException) -> tuple[str, ...]:
         and "isograd" not in frame.filename
     ]
     return tuple(f"{f.filename}:{f.lineno}: {f.line}" for f in frames[-3:])
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Thousands of drafts and hooks would set off full collections of everything alive."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager

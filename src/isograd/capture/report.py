@@ -52,6 +52,7 @@ def assemble(
         id(parameters[name]) for name in seen.inner
     }
     missing = missing_reasons(tagger, reached, parameters)
+    missing |= _swallowed(graph, seen, names, parameters)
     if any("None of the inputs have requires_grad" in text for text in warned):
         missing = {name: _checkpointed(reason) for name, reason in missing.items()}
     fans = {d.parameter: d.fan_in for d in tagger.drafts if d.layer and d.parameter}
@@ -194,7 +195,7 @@ def _loss_ops(tagger: Tagger, graph: BackwardGraph) -> set[int]:
 
 def _layers(seen: Gradients) -> tuple[LayerSpeed, ...]:
     layers = []
-    for name, sums in seen.layers.items():
+    for (name, _, _), sums in seen.layers.items():
         speeds = sums.speeds()
         if speeds is None:
             continue
@@ -204,6 +205,28 @@ def _layers(seen: Gradients) -> tuple[LayerSpeed, ...]:
         path = name.rpartition(".")[0] if fused else name.removesuffix(".weight")
         layers.append(LayerSpeed(path, draft.index, units, samples, mean, rms, draft.place.source))
     return tuple(sorted(layers, key=lambda layer: layer.op_index))
+
+
+def _swallowed(
+    graph: BackwardGraph, seen: Gradients, names: dict[int, str], parameters: dict[str, Tensor]
+) -> dict[str, Missing]:
+    """Parameters on the path whose gradient some backward function did not pass on."""
+    found = {}
+    for index, border in enumerate(graph.borders):
+        name = names.get(id(border.node.variable)) if border.draft is None else None
+        if name is None or seen.borders[index] or parameters[name].grad is not None:
+            continue
+        above: int | None = index
+        while above is not None and not seen.borders[above]:
+            above = graph.borders[above].dominator
+        draft = graph.borders[above].draft if above is not None else None
+        if draft is not None:
+            found[name] = Missing(
+                "non-differentiable",
+                f"the backward of `{draft.name}` returned no gradient",
+                draft.place.source,
+            )
+    return found
 
 
 def _checkpointed(reason: Missing) -> Missing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from types import CodeType, FunctionType
@@ -111,25 +112,20 @@ class Tagger(TorchFunctionMode):
     @contextmanager
     def custom_functions(self) -> Any:
         """Also see `torch.autograd.Function.apply`, which no function mode sees."""
-        original = torch.autograd.Function.__dict__["apply"]
-        tagger = self
-
-        @classmethod
-        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-            inputs = _tensors(args, kwargs)
-            for tensor in inputs:
-                if tensor.grad_fn is not None and tensor.grad_fn not in tagger.owner:
-                    tagger._claim_foreign(tensor.grad_fn)
-            before = tagger._inputs_of(inputs)
-            out = original.__get__(None, cls)(*args, **kwargs)
-            tagger._note(cls.__name__, inputs, before, args, kwargs, out)
-            return out
-
-        torch.autograd.Function.apply = apply  # type: ignore[method-assign]
+        with _LOCK:
+            if not _WATCHING:
+                _install()
+            _WATCHING.setdefault(threading.get_ident(), []).append(self)
         try:
             yield
         finally:
-            torch.autograd.Function.apply = original
+            with _LOCK:
+                mine = _WATCHING[threading.get_ident()]
+                mine.remove(self)
+                if not mine:
+                    del _WATCHING[threading.get_ident()]
+                if not _WATCHING:
+                    torch.autograd.Function.apply = _ORIGINAL  # type: ignore[method-assign]
 
     def claim_rest(self, root: Node) -> None:
         """Give every node below `root` that no call claimed an op of its own."""
@@ -172,6 +168,7 @@ class Tagger(TorchFunctionMode):
         call = loss_call(draft, inputs, args, kwargs)
         if call is not None:
             self.losses.append(call)
+        draft.output = (fresh[0][1], fresh[0][0].output_nr)
         refine(draft, inputs, before, fresh[0][0], args, kwargs)
         if draft.parameter is not None and draft.kind in ("weight", "recurrence"):
             earlier = self._calls.get(draft.parameter)
@@ -246,6 +243,31 @@ class Tagger(TorchFunctionMode):
             self.cuts.append(Cut(name, place, nodes, named, torch.is_grad_enabled()))
 
 
+# `Function.apply` is one for all threads: patched while any thread probes, obeyed by that thread.
+_LOCK = threading.Lock()
+_WATCHING: dict[int, list[Tagger]] = {}
+_ORIGINAL = torch.autograd.Function.__dict__["apply"]
+
+
+def _install() -> None:
+    @classmethod
+    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        mine = _WATCHING.get(threading.get_ident())
+        if not mine:
+            return _ORIGINAL.__get__(None, cls)(*args, **kwargs)
+        tagger = mine[-1]
+        inputs = _tensors(args, kwargs)
+        for tensor in inputs:
+            if tensor.grad_fn is not None and tensor.grad_fn not in tagger.owner:
+                tagger._claim_foreign(tensor.grad_fn)
+        before = tagger._inputs_of(inputs)
+        out = _ORIGINAL.__get__(None, cls)(*args, **kwargs)
+        tagger._note(cls.__name__, inputs, before, args, kwargs, out)
+        return out
+
+    torch.autograd.Function.apply = apply  # type: ignore[method-assign]
+
+
 def _reads(draft: Draft, earlier: Draft) -> bool:
     """True if `earlier` lies upstream of `draft`, in steps of a recurrent cell's length."""
     stack, seen = list(draft.sources), set()
@@ -271,6 +293,8 @@ def _node_name(node: Node) -> str:
 def _plan(func: Callable[..., Any]) -> str | Callable[..., Any] | None:
     """Name to note a call under, a function that expands it, or None to let it pass."""
     name = getattr(func, "__name__", "")
+    if isinstance(func, torch._ops.OpOverload):
+        name = func.overloadpacket.__name__  # `tanh` of `tanh.default`
     if name == "__get__":
         name = getattr(getattr(func, "__self__", None), "__name__", "")
         return name if name in _NODE_GETTERS else None

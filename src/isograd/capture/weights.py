@@ -17,6 +17,9 @@ from isograd.capture.norms import (
     row_norms,
     row_zero_fractions,
 )
+from isograd.capture.norms import (
+    plain as to_plain,
+)
 from isograd.records.parameter import Missing, ParameterStats
 
 # 256 kB in float32: a chunk stays in the cache for all four passes over it.
@@ -65,10 +68,14 @@ def parameter_stats(
 
 
 def _queue(rows: Rows, tensor: Tensor) -> Slot:
+    weight = isinstance(tensor, torch.nn.Parameter)
+    if tensor.is_meta:  # memory was never given
+        return Slot((0.0, 0.0, 1.0, 0))
+    tensor = to_plain(tensor.detach())
     plain = tensor.layout is torch.strided and not tensor.is_complex() and tensor.numel()
     if plain and tensor.numel() <= SMALL and tensor.is_floating_point():
         return rows.add(tensor.detach().reshape(-1))
-    if isinstance(tensor, torch.nn.Parameter):
+    if weight:
         return Slot((norm_and_nonfinite(dense(tensor))[0],))
     return Slot(_numbers(tensor))
 
@@ -101,7 +108,8 @@ def _one_pass(values: np.ndarray) -> tuple[float, float, int]:
     with np.errstate(all="ignore"):  # what overflows is measured again, scaled
         for start in range(0, len(values), _CHUNK):
             chunk = values[start : start + _CHUNK]
-            square += float(np.dot(chunk, chunk))
+            part = torch.from_numpy(chunk)
+            square += float(part.dot(part))
             largest = max(largest, float(chunk.max()), -float(chunk.min()))
             zeros += int(np.count_nonzero(np.equal(chunk, 0, out=equal[: len(chunk)])))
     return square, largest, zeros
