@@ -195,7 +195,8 @@ def _loss_ops(tagger: Tagger, graph: BackwardGraph) -> set[int]:
 
 def _layers(seen: Gradients) -> tuple[LayerSpeed, ...]:
     layers = []
-    for (name, _, _), sums in seen.layers.items():
+    for (parameter, _, _), sums in seen.layers.items():
+        name = parameter or sums.draft.place.module
         speeds = sums.speeds()
         if speeds is None:
             continue
