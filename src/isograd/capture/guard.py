@@ -96,6 +96,9 @@ class Guard:
                     if leaf.grad is not None:
                         leaf.tensor.grad = None
         except BaseException:
+            for leaf in getattr(self, "_leaves", {}).values():
+                if leaf.grad is not None:
+                    leaf.tensor.grad = leaf.grad
             self._inference.__exit__(None, None, None)
             raise
         self._grad = torch.enable_grad()

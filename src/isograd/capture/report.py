@@ -110,7 +110,8 @@ def _edges(
             norm = norm_and_nonfinite(dense(gradient))[0]
             common = _common(edges, sorted(inside))
             edges.append(Edge(len(edges), None, name, norm, common))
-    return tuple(edges)
+    swallowed = _swallowed(graph, seen, names, parameters)
+    return tuple(replace(e, parameter=None) if e.parameter in swallowed else e for e in edges)
 
 
 def _common(edges: list[Edge], indices: list[int]) -> int | None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from types import CodeType, FunctionType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -165,7 +165,9 @@ class Tagger(TorchFunctionMode):
         draft = self._new(name, before)
         for _, node in fresh:
             self._claim(node, draft)
-        call = loss_call(draft, inputs, args, kwargs)
+        # Inside torch.func the values belong to the transform: no number can be read.
+        readable = cast(Any, torch._C)._functorch.peek_interpreter_stack() is None
+        call = loss_call(draft, inputs, args, kwargs) if readable else None
         if call is not None:
             self.losses.append(call)
         draft.output = (fresh[0][1], fresh[0][0].output_nr)
@@ -177,7 +179,8 @@ class Tagger(TorchFunctionMode):
         if inputs and all(p is not None for _, p in before) and name not in kinds.LAYERS:
             for _, node in fresh:
                 self._parametric[node] = next(p for _, p in before if p is not None)
-        self.meter.output(draft, inputs, fresh[0][0], args, kwargs)
+        if readable:
+            self.meter.output(draft, inputs, fresh[0][0], args, kwargs)
 
     def _new(self, name: str, before: list[tuple[Node | None, str | None]]) -> Draft:
         place = self._places.here(sys._getframe(3), self._stop)
