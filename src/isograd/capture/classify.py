@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from isograd.capture import kinds
+from isograd.capture import kinds, transforms
 from isograd.capture.draft import Draft, Node
 
 # How far upstream of a softmax the product that made its logits is looked for.
@@ -62,6 +62,8 @@ def refine(
 
 
 def _constant_nan(value: Tensor) -> bool:
+    if transforms.active():
+        return False
     return value.dim() == 0 and value.device.type == "cpu" and bool((value != value).item())
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from isograd.capture import transforms
 from isograd.capture.attention import attention_inputs, attention_stats, softmax_stats
 from isograd.capture.draft import Draft
 from isograd.capture.norms import (
@@ -63,7 +64,7 @@ class Meter:
         kwargs: dict[str, Any],
     ) -> None:
         """Note what the call made. Never keeps `out` itself."""
-        if cast(Any, torch._C)._functorch.peek_interpreter_stack() is not None:
+        if transforms.active():
             return  # inside torch.func the values belong to the transform
         out = out.detach()
         if draft.name == "scaled_dot_product_attention":

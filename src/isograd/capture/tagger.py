@@ -8,14 +8,14 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from types import CodeType, FunctionType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from isograd.capture import kinds
+from isograd.capture import kinds, transforms
 from isograd.capture.classify import refine
 from isograd.capture.draft import LEAVING, Cut, Draft, Node
 from isograd.capture.losses import loss_call
@@ -165,8 +165,7 @@ class Tagger(TorchFunctionMode):
         draft = self._new(name, before)
         for _, node in fresh:
             self._claim(node, draft)
-        # Inside torch.func the values belong to the transform: no number can be read.
-        readable = cast(Any, torch._C)._functorch.peek_interpreter_stack() is None
+        readable = not transforms.active()
         call = loss_call(draft, inputs, args, kwargs) if readable else None
         if call is not None:
             self.losses.append(call)
