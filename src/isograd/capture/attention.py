@@ -47,7 +47,8 @@ def attention_stats(args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionS
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     picked = torch.linspace(0, length - 1, min(_ROWS, length), device=query.device).long()
     lead = query.shape[:-2]
-    if not call.get("enable_gqa"):
+    # Called only where needed: the first call of `broadcast_shapes` imports sympy.
+    if not call.get("enable_gqa") and lead != key.shape[:-2]:
         lead = torch.broadcast_shapes(lead, key.shape[:-2])
         query = query.expand(*lead, *query.shape[-2:])
         key = key.expand(*lead, *key.shape[-2:])
