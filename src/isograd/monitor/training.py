@@ -70,7 +70,11 @@ def train_copy(
         try:
             with observed(recorder.before_backward, recorder.saw_backward):
                 for number in range(steps):
-                    iterate(step, train_step, twin, trainer)
+                    try:
+                        iterate(step, train_step, twin, trainer)
+                    except RuntimeError as error:  # the optimizer's own, as in the user's loop
+                        stopped = f"step {number} raised {type(error).__name__}: {error}"
+                        break
                     value = recorder.latest()
                     if value is not None and not math.isfinite(value):
                         stopped = f"the loss is {value} at step {number}"
