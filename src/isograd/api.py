@@ -78,7 +78,7 @@ def check(
     if steps:
         from isograd.monitor import training as monitor
 
-        training = monitor.train_copy(model, step, optimizer, steps, train_step)
+        training = monitor.train_copy(model, step, optimizer, steps, train_step, snapshot)
         history = monitor.history(training, snapshot)
     return diagnose(snapshot, training, history, target or type(model).__name__)
 

@@ -32,6 +32,9 @@ class Draft:
         fan_in: Inputs per unit of its weight.
         moments: Slots for statistics of its output.
         input_moments: The same for its first input.
+        spread: Slot for how its output differs between samples.
+        input_spread: The same for its first input, where that is data.
+        input_columns: Slot for how features of its input differ in size, where that is data.
         units: Slot for statistics of its units.
         attention: Statistics of its softmax.
         operands: For a product of two activations, graph node and output number of each.
@@ -54,6 +57,9 @@ class Draft:
     scalar: bool = False
     moments: Slot | None = None
     input_moments: Slot | None = None
+    spread: Slot | None = None
+    input_spread: Slot | None = None
+    input_columns: Slot | None = None
     units: Slot | None = None
     attention: Any = None
     operands: tuple[tuple[Node, int], ...] = ()

@@ -26,6 +26,7 @@ from isograd.capture.norms import (
     row_norms,
     row_zero_fractions,
 )
+from isograd.capture.spread import Spreads
 from isograd.records.tensor_stats import TensorStats, UnitStats
 
 _SAMPLE = 2048
@@ -46,13 +47,18 @@ _DERIVATIVES: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
 _DERIVATIVES.update({f"{name}_": value for name, value in _DERIVATIVES.items()})
 
 
+# Moments, spread and columns of a tensor that comes from outside.
+Data = tuple[Slot, Slot | None, Slot | None]
+
+
 class Meter:
     """Takes the statistics of one forward pass."""
 
     def __init__(self) -> None:
         self._moments = Rows(_moment_rows)
         self._units = Rows(_dead_rows)
-        self._inputs: dict[int, tuple[Tensor, int, Slot]] = {}
+        self._spreads = Spreads()
+        self._inputs: dict[int, tuple[Tensor, int, Data]] = {}
         self._attention: list[Draft] = []
 
     def output(
@@ -78,8 +84,12 @@ class Meter:
             draft.moments = draft.input_moments
             return
         draft.moments = self.moments(out)
+        if draft.layer or draft.kind == "normalization":
+            draft.spread = self._spreads.add(out)
         if draft.input_moments is None:
-            draft.input_moments = self._data(inputs, draft)
+            data = self._data(inputs, draft)
+            if data is not None:
+                draft.input_moments, draft.input_spread, draft.input_columns = data
         if draft.kind == "activation":
             draft.units = self._unit_slot(draft, out)
 
@@ -108,15 +118,21 @@ class Meter:
         """Fill every slot."""
         self._moments.flush()
         self._units.flush()
+        self._spreads.finish()
         self._inputs.clear()
 
-    def _data(self, inputs: list[Tensor], draft: Draft) -> Slot | None:
+    def _data(self, inputs: list[Tensor], draft: Draft) -> Data | None:
         for tensor in inputs:
             if tensor.grad_fn is None and not tensor.requires_grad and measurable(tensor):
                 known = self._inputs.get(id(tensor))
                 if known is None or known[1] != tensor._version:
-                    slot = self.moments(tensor.detach())
-                    self._inputs[id(tensor)] = known = (tensor, tensor._version, slot)
+                    data = tensor.detach()
+                    slots = (
+                        self.moments(data),
+                        self._spreads.add(data),
+                        self._spreads.columns(data),
+                    )
+                    self._inputs[id(tensor)] = known = (tensor, tensor._version, slots)
                 return known[2]
         return None
 
@@ -145,8 +161,10 @@ def measurable(tensor: Tensor) -> bool:
     )
 
 
-def tensor_stats(slot: Slot | None) -> TensorStats | None:
-    """Record of moments after `finish`."""
+def tensor_stats(
+    slot: Slot | None, spread: Slot | None = None, columns: Slot | None = None
+) -> TensorStats | None:
+    """Record of moments, and of spreads where they were taken, after `finish`."""
     if slot is None or slot.value is None:
         return None
     shape, dtype, row, exact = slot.value
@@ -155,7 +173,21 @@ def tensor_stats(slot: Slot | None) -> TensorStats | None:
         numel, norm, bad = exact[0], float(exact[1]), int(exact[2])
         rms, nonfinite = norm / math.sqrt(numel), max(bad, nonfinite)
         nan = max(nan, nonfinite if math.isnan(rms) else 0)
-    return TensorStats(shape, dtype, mean, rms, absmax, zeros, nonfinite, nan, exact is not None)
+    between, tokens = spread.value if spread is not None else (None, None)
+    return TensorStats(
+        shape,
+        dtype,
+        mean,
+        rms,
+        absmax,
+        zeros,
+        nonfinite,
+        nan,
+        exact is not None,
+        between,
+        tokens,
+        columns.value if columns is not None else None,
+    )
 
 
 def unit_stats(slot: Slot | None) -> UnitStats | None:

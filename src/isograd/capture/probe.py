@@ -18,6 +18,7 @@ from isograd.capture.backward import Gradients
 from isograd.capture.fused import FusedLayers
 from isograd.capture.graph import backward_graph
 from isograd.capture.guard import untouched
+from isograd.capture.loss_weights import LossWeights
 from isograd.capture.places import is_own, user_frame
 from isograd.capture.report import assemble
 from isograd.capture.tagger import Tagger
@@ -71,9 +72,15 @@ def _measure(model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any
     guard.protect(tagger.leaves.values())
     graph = backward_graph(root, tagger.owner, tagger.follows)
     seen = Gradients(graph)
+    weights = LossWeights(tagger.drafts, tagger.losses)
     muted = _muted_hooks(parameters)
     try:
-        with stance(), seen.hooked(graph, tagger.owner, parameters), fused.hooked():
+        with (
+            stance(),
+            seen.hooked(graph, tagger.owner, parameters),
+            fused.hooked(),
+            weights.hooked(),
+        ):
             _backward(loss, tagger)
     finally:
         for hooks, before in muted:
@@ -81,8 +88,9 @@ def _measure(model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any
     del loss, root
     seen.ledger.finish()
     tagger.meter.finish()
+    losses = weights.weighted(tagger.losses)
     time_gains, failed = fused.gains()
-    return assemble(value, tagger, graph, seen, parameters, time_gains, failed, said)
+    return assemble(value, tagger, graph, seen, parameters, losses, time_gains, failed, said)
 
 
 def call_step(step: Step, model: nn.Module) -> Any:

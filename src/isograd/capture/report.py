@@ -17,6 +17,7 @@ from isograd.capture.missing import missing_reasons
 from isograd.capture.norms import combined, dense, norm_and_nonfinite
 from isograd.capture.tagger import Tagger
 from isograd.capture.weights import parameter_stats
+from isograd.records.loss_call import LossCall
 from isograd.records.op import Edge, Op, Term
 from isograd.records.parameter import LayerSpeed, Missing, TimeGains
 from isograd.records.snapshot import Snapshot
@@ -30,6 +31,7 @@ def assemble(
     graph: BackwardGraph,
     seen: Gradients,
     parameters: dict[str, Tensor],
+    losses: tuple[LossCall, ...],
     time_gains: list[TimeGains],
     failed: list[str],
     warned: list[str],
@@ -42,6 +44,7 @@ def assemble(
         graph: Borders of the backward pass.
         seen: Gradients at them.
         parameters: By name, with `.grad` of this backward pass.
+        losses: What loss functions were called with.
         time_gains: Gradient through time of fused layers.
         failed: What could not be unrolled.
         warned: Warnings of the step.
@@ -68,7 +71,7 @@ def assemble(
         edges=edges,
         parameters=stats,
         layers=layers,
-        losses=tuple(tagger.losses),
+        losses=losses,
         recurrent=tuple(time_gains),
         not_observed=(*_opaque(graph), *failed, *_own_backward(tagger)),
         dtype=dtypes.most_common(1)[0][0],
@@ -171,8 +174,9 @@ def _ops(
                 grad_nonfinite=bad[draft.index],
                 on_path=draft.index in on_path,
                 loops=draft.loops,
-                inputs=tensor_stats(draft.input_moments),
-                output=tensor_stats(draft.moments),
+                sources=tuple(sorted({source.index for source in draft.sources})),
+                inputs=tensor_stats(draft.input_moments, draft.input_spread, draft.input_columns),
+                output=tensor_stats(draft.moments, draft.spread),
                 units=unit_stats(draft.units),
                 attention=attention,
             )

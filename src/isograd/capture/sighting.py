@@ -16,6 +16,7 @@ from torch.overrides import _get_current_function_mode
 from isograd.capture.backward import Gradients
 from isograd.capture.fused import FusedLayers
 from isograd.capture.graph import BackwardGraph, backward_graph
+from isograd.capture.loss_weights import LossWeights
 from isograd.capture.report import assemble
 from isograd.capture.tagger import Tagger
 from isograd.records.snapshot import Snapshot
@@ -46,6 +47,7 @@ class Sighting:
         self._hooks = ExitStack()
         self._graph: BackwardGraph | None = None
         self._seen: Gradients | None = None
+        self._weights: LossWeights | None = None
         self._loss = 0.0
 
     def begin(self) -> None:
@@ -72,6 +74,8 @@ class Sighting:
         parameters: dict[str, Tensor] = dict(self._model.named_parameters())
         self._hooks.enter_context(self._seen.hooked(self._graph, self._tagger.owner, parameters))
         self._hooks.enter_context(self._fused.hooked())
+        self._weights = LossWeights(self._tagger.drafts, self._tagger.losses)
+        self._hooks.enter_context(self._weights.hooked())
         return True
 
     def take(self) -> Snapshot:
@@ -79,6 +83,7 @@ class Sighting:
         self._hooks.close()
         assert self._graph is not None
         assert self._seen is not None
+        assert self._weights is not None
         self._seen.ledger.finish()
         self._tagger.meter.finish()
         gains, failed = self._fused.gains()
@@ -88,6 +93,7 @@ class Sighting:
             self._graph,
             self._seen,
             dict(self._model.named_parameters()),
+            self._weights.weighted(self._tagger.losses),
             gains,
             failed,
             [],

@@ -11,19 +11,21 @@ from torch import Tensor
 
 
 @contextmanager
-def observed(before: Callable[[], None], after: Callable[[Tensor], None]) -> Iterator[None]:
+def observed(before: Callable[[Tensor], None], after: Callable[[Tensor], None]) -> Iterator[None]:
     """Call `before` and `after` around each backward pass inside.
 
     Args:
-        before: Called before the pass.
-        after: Called with the root after it; only for a single scalar root.
+        before: Called with the root before the pass.
+        after: Called with the root after it. Both only for a single scalar root.
     """
     original = torch.autograd.backward
 
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
-        before()
+        single = isinstance(tensors, Tensor) and tensors.numel() == 1
+        if single:
+            before(tensors)
         original(tensors, *args, **kwargs)
-        if isinstance(tensors, Tensor) and tensors.numel() == 1:
+        if single:
             after(tensors)
 
     torch.autograd.backward = backward

@@ -54,6 +54,9 @@ class Recorder:
         self.stale: list[float] = []
         self._stepped = False
         self._last_norm = 0.0
+        self._left: float | None = None
+        self._told = False
+        self._inside = False
         self._before: dict[str, Tensor] = {}
         self._recording = True
         self._spent = 0.0
@@ -77,21 +80,30 @@ class Recorder:
 
     def before_backward(self) -> None:
         """Tell it that a backward pass begins: what lies in `.grad` now will be added to."""
-        if self._stepped and self._recording:
-            left = self._total({n: _norm(p.grad) for n, p in self._parameters.items()})
-            self.stale.append(left / self._last_norm if self._last_norm > 0 else 0.0)
-        self._stepped = False
+        if not (self._stepped and self._recording):
+            return
+        left = self._total({n: _norm(p.grad) for n, p in self._parameters.items()})
+        share = left / self._last_norm if self._last_norm > 0 else 0.0
+        self._left = share if self._left is None else min(self._left, share)
 
     def saw_backward(self, loss: Tensor) -> None:
         """Tell it that a backward pass from `loss` has run."""
         self._backwards += 1
         self._latest_loss = loss.detach()
+        if self._losses and math.isnan(self._losses[-1]) and self._inside:
+            self._losses[-1] = float(self._latest_loss)  # inside the optimizer's own closure
         if self._recording:
             self._raw = {n: _norm(p.grad) for n, p in self._parameters.items()}
 
     def saw_loss(self, value: float) -> None:
         """Tell it the loss of the step that comes next."""
         self._latest_loss = value
+        self._told = True
+
+    def finite(self) -> bool:
+        """False if the latest loss, or the gradient the optimizer saw last, is NaN or infinite."""
+        loss = self.latest()
+        return math.isfinite(self._last_norm) and (loss is None or math.isfinite(loss))
 
     def latest(self) -> float | None:
         """Loss of the latest backward pass."""
@@ -115,6 +127,7 @@ class Recorder:
         )
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self._inside = True
         self._recording = self._due()
         if not self._recording:
             return
@@ -129,10 +142,13 @@ class Recorder:
                 self._tracks[name][4].append(_radial(parameter, seen[name] * weight))
                 self._before[name] = parameter.detach().clone()
         raw, now = self._total(self._raw), self._total(seen)
+        if self._left is not None:
+            self.stale.append(self._left)
+            self._left = None
         self.clip_ratios.append(now / raw if raw > 0 else 1.0)
         self._last_norm = now
         self.backwards.append(self._backwards)
-        loss = self._latest_loss
+        loss = self._latest_loss if self._backwards or self._told else None
         self._losses.append(float("nan") if loss is None else float(loss))
         self._rates.append(
             max((float(g.get("lr", 0.0)) for g in optimizer.param_groups), default=0)
@@ -141,6 +157,7 @@ class Recorder:
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self.steps += 1
+        self._inside = False
         self._stepped = True
         self._backwards = 0
         if not self._recording:

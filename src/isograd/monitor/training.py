@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -17,22 +19,22 @@ from isograd.capture.probe import Step, call_step, check_loss, probe
 from isograd.capture.rng import RandomState
 from isograd.errors import IsogradError, StepError
 from isograd.monitor.backwards import observed
+from isograd.monitor.changes import Change, Situation, settings
+from isograd.monitor.flow import Flow
 from isograd.monitor.recorder import Recorder
+from isograd.monitor.tampering import flows
+from isograd.monitor.terms import NoSuchTermError
 from isograd.monitor.twins import input_use, shuffled_loss
 from isograd.records.history import History
 from isograd.records.snapshot import Snapshot
-from isograd.records.training import Replay, Training
+from isograd.records.training import FELL, STANDARD_ERRORS, Replay, Training, learnt
 
 TrainStep = Callable[[nn.Module, torch.optim.Optimizer], Any]
 NO_STEP = "the optimizer took no step"
-# Where the rate is right, losses fall by more than this within a short training, or the problem
-# is solved; both directions are then tried on further copies.
-_CLEARLY = 0.05
-_SMALLER = (0.01, 0.1)
-# Update ratios at which nets train (Bengio, 2012, gives 1e-3), tried where the user's is tiny.
-_MOVING = (1e-3, 1e-2)
-_TINY = 1e-5
-_STILL = 1e-20
+# Fresh batches on which a step that was not finite is tried again.
+_DRAWS = 12
+# How many times as long a training that fails is given before it is said to learn nothing.
+_PATIENCE = 4
 # Plain SGD at a rate at which a net with sane gradients moves and does not diverge.
 _DEFAULT_RATE = 0.01
 
@@ -43,8 +45,9 @@ def train_copy(
     optimizer: torch.optim.Optimizer | None,
     steps: int,
     train_step: TrainStep | None = None,
+    start: Snapshot | None = None,
 ) -> Training:
-    """Train a deep copy and follow it.
+    """Train a deep copy and follow it; if it fails, replay it with one thing changed.
 
     Args:
         model: Copied; the model itself is guarded and stays as it is.
@@ -53,6 +56,7 @@ def train_copy(
         train_step: `train_step(model, optimizer)` does one whole iteration of the user's loop
             and returns the loss or None; zero_grad, backward and step if None.
         steps: Number of steps; fewer if the loss or a gradient stops being finite.
+        start: Measurement at the start, which tells what to replay.
 
     Returns:
         What each step did, with a measurement of the trained copy.
@@ -64,38 +68,86 @@ def train_copy(
         twin = _copied(model)
         trainer = copied_optimizer(optimizer, model, twin)
         generators = RandomState()
-        recorder = Recorder(twin, trainer, dense=True)
-        recorder.attach()
-        stopped = ""
-        try:
-            with observed(recorder.before_backward, recorder.saw_backward):
-                for number in range(steps):
-                    try:
-                        iterate(step, train_step, twin, trainer)
-                    except RuntimeError as error:  # the optimizer's own, as in the user's loop
-                        stopped = f"step {number} raised {type(error).__name__}: {error}"
-                        break
-                    value = recorder.latest()
-                    if value is not None and not math.isfinite(value):
-                        stopped = f"the loss is {value} at step {number}"
-                        break
-        finally:
-            recorder.detach()
-        if not stopped and steps and not recorder.steps:
-            stopped = NO_STEP
-        training = recorder.training(stopped, _end(twin, step))
-        if training.loss and not _helped(training.loss):
-            replays = []
-            for factor in _factors(training.update_ratio()):
-                generators.restore()
-                replay = _replay(model, step, train_step, optimizer, steps, factor)
-                replays.append(replay)
-            generators.restore()
-            shuffled = shuffled_loss(_copied(model), step)
-            training = replace(training, replays=tuple(replays), shuffled_loss=shuffled)
-        if not stopped:
+        training = _followed(twin, trainer, step, train_step, steps)
+        if not training.stopped:
             training = replace(training, uses=input_use(twin, step))
-        return replace(training, scheduled=_scheduled(trainer))
+        training = replace(training, scheduled=_scheduled(trainer, training.learning_rate))
+        if training.loss:
+            failing = not training.scheduled and not _helped(training)
+            case = Situation(model, optimizer, start, training, failing, train_step is not None)
+            replays: list[Replay] = []
+            if failing and not training.stopped:
+                longer = _longer(training, twin, trainer, step, train_step, steps)
+                replays.append(longer)
+                case = replace(case, late=learnt(training, longer))
+            for change in (*settings(case), *flows(case)):
+                generators.restore()
+                replay = _replay(case, change, step, train_step, steps)
+                if replay is not None:
+                    replays.append(replay)
+            training = replace(training, replays=tuple(replays))
+            if failing:
+                generators.restore()
+                training = replace(training, shuffled_loss=shuffled_loss(_copied(model), step))
+        return training
+
+
+def _followed(
+    twin: nn.Module,
+    trainer: torch.optim.Optimizer,
+    step: Step,
+    train_step: TrainStep | None,
+    steps: int,
+) -> Training:
+    recorder = Recorder(twin, trainer, dense=True)
+    flow = Flow(twin)
+    whole = [p.detach() for p in (*twin.parameters(), *twin.buffers())]
+    before = [t.clone() for t in whole]
+    recorder.attach()
+    stopped = ""
+    broke = None
+    try:
+        with observed(lambda _: recorder.before_backward(), recorder.saw_backward):
+            for number in range(steps):
+                for kept, now in zip(before, whole, strict=True):
+                    kept.copy_(now)
+                try:
+                    with flow.following():
+                        iterate(step, train_step, twin, trainer)
+                except RuntimeError as error:  # the optimizer's own, as in the user's loop
+                    stopped = f"step {number} raised {type(error).__name__}: {error}"
+                    break
+                flow.stepped()
+                if not recorder.finite():
+                    value = recorder.latest()
+                    what = "the gradient is not finite"
+                    if value is not None and not math.isfinite(value):
+                        what = f"the loss is {value}"
+                    stopped = f"{what} at step {number}"
+                    break
+    finally:
+        recorder.detach()
+    if stopped and before:
+        for kept, now in zip(before, whole, strict=True):
+            now.copy_(kept)
+        broke = _reproduced(twin, step)
+    if not stopped and steps and not recorder.steps:
+        stopped = NO_STEP
+    training = recorder.training(stopped, _end(twin, step))
+    return replace(training, inputs=tuple(flow.inputs), targets=tuple(flow.targets), broke=broke)
+
+
+def _reproduced(twin: nn.Module, step: Step) -> Snapshot | None:
+    """A measurement that is not finite, on fresh batches; None if they are all fine."""
+    for _ in range(_DRAWS):
+        snapshot = _end(twin, step)
+        if snapshot is None:
+            return None
+        if not math.isfinite(snapshot.loss) or any(
+            p.nonfinite for p in snapshot.parameters.values()
+        ):
+            return snapshot
+    return None
 
 
 def copied_optimizer(
@@ -111,46 +163,82 @@ def copied_optimizer(
     memo: dict[int, Any] = {
         id(a): b for a, b in zip(model.parameters(), twin.parameters(), strict=True)
     }
-    return copy.deepcopy(optimizer, memo)
+    twin_optimizer = copy.deepcopy(optimizer, memo)
+    for name, value in vars(optimizer).items():
+        if name not in vars(twin_optimizer):  # what `Optimizer.__getstate__` leaves out
+            setattr(twin_optimizer, name, copy.deepcopy(value, memo))
+    return twin_optimizer
 
 
-def _helped(loss: tuple[float, ...]) -> bool:
-    """True if the last fifth of the losses lies clearly below the first."""
+def _helped(training: Training) -> bool:
+    """True if the last fifth of the losses lies clearly below the first, thanks to the inputs."""
+    loss = training.loss
     part = max(1, len(loss) // 5)
     start, end = median(loss[:part]), median(loss[-part:])
-    return math.isfinite(end) and start - end > _CLEARLY * abs(start)
-
-
-def _factors(update_ratio: float) -> tuple[float, ...]:
-    """Rates to try: smaller ones, and if weights hardly move, those that move them."""
-    if not _STILL < update_ratio < _TINY:
-        return _SMALLER
-    return (*_SMALLER, *(ratio / update_ratio for ratio in _MOVING))
+    fell = math.isfinite(end) and start - end > FELL * abs(start)
+    return fell and (training.uses is None or training.uses >= STANDARD_ERRORS)
 
 
 def _replay(
-    model: nn.Module,
-    step: Step,
-    train_step: TrainStep | None,
-    optimizer: torch.optim.Optimizer | None,
-    steps: int,
-    factor: float,
-) -> Replay:
-    """The same training with all rates multiplied; the causal proof of a wrong rate."""
-    twin = _copied(model)
-    trainer = copied_optimizer(optimizer, model, twin)
-    for group in trainer.param_groups:
-        group["lr"] = group["lr"] * factor
+    case: Situation, change: Change, step: Step, train_step: TrainStep | None, steps: int
+) -> Replay | None:
+    """The same training with one thing changed; None if it cannot be changed here."""
+    twin = _copied(case.model)
+    trainer = copied_optimizer(case.optimizer, case.model, twin)
     losses: list[float] = []
-    with observed(lambda: None, lambda loss: losses.append(float(loss.detach()))):
+    whole = step if change.draws == 1 else _averaged(step, change.draws)
+    whole = whole if change.partial is None else change.partial(whole)
+    uses = None
+    with (
+        change.entered(twin, trainer),
+        observed(lambda _: None, lambda loss: losses.append(float(loss.detach()))),
+    ):
         for _ in range(steps):
             try:
-                iterate(step, train_step, twin, trainer)
-            except (IsogradError, RuntimeError):  # a rate this large can overflow anything
+                iterate(whole, train_step, twin, trainer)
+            except (IsogradError, RuntimeError) as error:  # a large rate can overflow anything
+                if isinstance(error.__cause__, NoSuchTermError):
+                    return None
                 losses.append(math.inf)
             if losses and not math.isfinite(losses[-1]):
                 break
-    return Replay(factor, tuple(losses))
+        if case.training.uses is not None and losses and math.isfinite(losses[-1]):
+            uses = input_use(twin, step if change.partial is None else whole)
+    return Replay(change.name, tuple(losses), change.factor, change.detail, uses)
+
+
+def _longer(
+    training: Training,
+    twin: nn.Module,
+    trainer: torch.optim.Optimizer,
+    step: Step,
+    train_step: TrainStep | None,
+    steps: int,
+) -> Replay:
+    """The training that failed, continued: some nets stand on a plateau before they learn."""
+    losses: list[float] = []
+    uses: float | None = None
+    with observed(lambda _: None, lambda loss: losses.append(float(loss.detach()))):
+        for _ in range(_PATIENCE):
+            for _ in range(steps):
+                try:
+                    iterate(step, train_step, twin, trainer)
+                except (IsogradError, RuntimeError):
+                    losses.append(math.inf)
+                if losses and not math.isfinite(losses[-1]):
+                    return Replay("longer", tuple(losses), _PATIENCE)
+            recent = replace(training, loss=training.loss + tuple(losses), uses=None)
+            uses = input_use(twin, step) if training.uses is not None else None
+            if _helped(replace(recent, uses=uses)):
+                break
+    return Replay("longer", tuple(losses), _PATIENCE, "", uses)
+
+
+def _averaged(step: Step, draws: int) -> Step:
+    def several(model: nn.Module) -> Any:
+        return torch.stack([step(model) for _ in range(draws)]).mean()
+
+    return several
 
 
 def iterate(
@@ -160,18 +248,35 @@ def iterate(
     if train_step is not None:
         call_step(lambda twin: train_step(twin, optimizer), model)
         return
-    optimizer.zero_grad(set_to_none=True)
-    loss = call_step(step, model)
-    check_loss(loss)
-    loss.backward()
-    optimizer.step()
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        loss = call_step(step, model)
+        check_loss(loss)
+        loss.backward()
+        return loss
+
+    if _needs_closure(optimizer):
+        optimizer.step(closure)
+    else:
+        closure()
+        optimizer.step()
 
 
-def _scheduled(optimizer: torch.optim.Optimizer) -> bool:
-    return any(
+def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """True for an optimizer that evaluates the loss itself, such as LBFGS."""
+    asked = inspect.signature(inspect.unwrap(type(optimizer).step)).parameters.get("closure")
+    return asked is not None and asked.default is inspect.Parameter.empty
+
+
+def _scheduled(optimizer: torch.optim.Optimizer, rates: tuple[float, ...]) -> bool:
+    """True if a schedule still holds the rate down at the end of the short training."""
+    held = any(
         group.get("initial_lr") is not None and group["lr"] < group["initial_lr"]
         for group in optimizer.param_groups
     )
+    rising = len(rates) > 2 and all(a < b for a, b in pairwise(rates))
+    return held or rising
 
 
 def history(training: Training, snapshot: Snapshot) -> History:

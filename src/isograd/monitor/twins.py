@@ -14,6 +14,8 @@ from isograd.capture.probe import Step
 # Batches drawn each way, and the smallest batch whose samples can stand for each other.
 DRAWS = 6
 SMALLEST = 8
+# Arguments by these names are targets and stay where they are.
+_TARGETS = frozenset(("labels", "label", "targets", "target", "y"))
 
 
 def shuffled_loss(twin: nn.Module, step: Step) -> float | None:
@@ -60,6 +62,7 @@ def input_use(twin: nn.Module, step: Step) -> float | None:
         for rolled in (0, 1):
             hook = _Roll(active=bool(rolled))
             handle = twin.register_forward_pre_hook(hook, with_kwargs=True)
+            after = twin.register_forward_hook(hook.left)
             try:
                 with torch.no_grad():
                     losses[rolled].append(float(step(twin)))
@@ -67,7 +70,8 @@ def input_use(twin: nn.Module, step: Step) -> float | None:
                 return None
             finally:
                 handle.remove()
-            if hook.calls != 1 or hook.size < SMALLEST:
+                after.remove()
+            if hook.calls != 1 or hook.size < SMALLEST or hook.whole:
                 return None
     plain, tampered = losses
     spread = (variance(plain) + variance(tampered)) / DRAWS
@@ -85,6 +89,11 @@ class _Roll:
         self.rolled = False
         self.calls = 0
         self.size = 0
+        self.whole = False
+
+    def left(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Note a model that puts out a loss: its targets are among its inputs."""
+        self.whole = isinstance(output, Tensor) and output.dim() == 0
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.calls += 1
@@ -93,7 +102,8 @@ class _Roll:
         if self.size < 2 or not self.active:
             return args, kwargs
         self.rolled = True
-        return tuple(map(self._moved, args)), {k: self._moved(v) for k, v in kwargs.items()}
+        moved = {k: v if k in _TARGETS else self._moved(v) for k, v in kwargs.items()}
+        return tuple(map(self._moved, args)), moved
 
     def _moved(self, value: Any) -> Any:
         batch = isinstance(value, Tensor) and value.dim() and value.shape[0] == self.size

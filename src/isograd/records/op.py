@@ -37,6 +37,7 @@ class Op:
         grad_norm: Norm of the gradient that arrives at its outputs; 0.0 if none arrived.
         grad_nonfinite: Number of NaN and infinite entries in the gradient that arrives.
         on_path: True if the loss depends on it through the graph.
+        sources: Indices of the ops whose outputs it reads.
         loops: True if an earlier call with the same weight lies upstream (a loop over time).
         inputs: Statistics of its first floating-point input, where they were taken.
         output: Statistics of its first output, where they were taken.
@@ -54,6 +55,7 @@ class Op:
     grad_nonfinite: int = 0
     on_path: bool = True
     loops: bool = False
+    sources: tuple[int, ...] = ()
     inputs: TensorStats | None = None
     output: TensorStats | None = None
     units: UnitStats | None = None

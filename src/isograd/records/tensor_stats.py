@@ -19,6 +19,10 @@ class TensorStats:
         nonfinite: Number of NaN and infinite entries, exact.
         nan: Number of NaN entries among them.
         sampled: True if all but `rms` and `nonfinite` come from an even sample of the entries.
+        between: Norm of what differs between samples (first dimension) / norm of all, in [0, 1];
+            0 if every sample is alike. Taken on layers, normalisations and data, else None.
+        tokens: The same between positions (second of three dimensions) of one sample.
+        columns: Largest RMS of a feature (last dimension) / the median one, on data.
     """
 
     shape: tuple[int, ...]
@@ -30,6 +34,9 @@ class TensorStats:
     nonfinite: int
     nan: int = 0
     sampled: bool = False
+    between: float | None = None
+    tokens: float | None = None
+    columns: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import median
 
@@ -57,17 +58,48 @@ class ParameterTrack:
     radial: tuple[float, ...] = ()
 
 
+# A loss that falls by less has not moved: batches scatter by that much.
+FELL = 0.05
+# Two standard errors; healthy trainings of 50 steps reach 2.4 or more, most over 8
+# (benchmarks/diagnosis, dev half).
+STANDARD_ERRORS = 2.0
+
+
+def end_of(loss: tuple[float, ...]) -> float:
+    """Median of the last fifth of some losses; infinite if they end in NaN or infinity."""
+    part = max(1, len(loss) // 5)
+    return median(loss[-part:]) if loss and math.isfinite(loss[-1]) else math.inf
+
+
+def learnt(training: Training, longer: Replay) -> bool:
+    """True if a training that stood still learns when it is continued."""
+    start = median(training.loss[: max(1, len(training.loss) // 5)])
+    fell = math.isfinite(longer.end()) and start - longer.end() > FELL * abs(start)
+    return fell and (longer.uses is None or longer.uses >= STANDARD_ERRORS)
+
+
 @dataclass(frozen=True, slots=True)
 class Replay:
     """The same training from the same start, with one thing changed.
 
     Attributes:
-        factor: What the learning rates were multiplied with.
+        change: What was changed: `rate`, `momentum`, `weight decay`, `eps`, `frozen`, `inputs`,
+            `targets`, `penalty` or `draws`.
         loss: Loss at each step.
+        factor: By how much, where that is a number (of `rate`, what it was multiplied with).
+        detail: What exactly.
+        uses: As in `Training`, after this training; None if not measured.
     """
 
-    factor: float
+    change: str
     loss: tuple[float, ...]
+    factor: float = 1.0
+    detail: str = ""
+    uses: float | None = None
+
+    def end(self) -> float:
+        """Median loss of the last fifth of the steps; infinite if it broke."""
+        return end_of(self.loss)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +117,13 @@ class Training:
         stale: Norm of the gradient that was not cleared after a step / norm that step saw.
         uses: How far the loss rises, in standard errors, when the inputs of a batch are rolled
             against their targets, after the training; None if not measured.
-        replays: The same training at other rates, run where this one did not help.
+        replays: The same training with one thing changed, where that may explain a failure.
         shuffled_loss: Loss at the start with the inputs of the batch shuffled against their
             targets: what the net scores without knowing its input. None if not measured.
         scheduled: True if a scheduler holds the rate away from its full value at the start.
+        inputs: Largest RMS of an input of the model at each step; empty if not followed.
+        targets: The same of the targets of its loss.
+        broke: Measurement of a step like the one that was not finite, on the weights before it.
         clip_ratio: Gradient norm that the optimizer saw / norm after the backward pass.
     """
 
@@ -105,6 +140,9 @@ class Training:
     replays: tuple[Replay, ...] = ()
     scheduled: bool = False
     shuffled_loss: float | None = None
+    inputs: tuple[float, ...] = ()
+    targets: tuple[float, ...] = ()
+    broke: Snapshot | None = None
 
     def update_ratio(self) -> float:
         """Median over parameters and steps of norm of the update / norm of the weight."""

@@ -10,7 +10,7 @@ from statistics import median
 from isograd.records import Chain, LayerSpeed, Link, Op, Snapshot
 from isograd.records.chain import decades
 from isograd.records.finding import Cause
-from isograd.records.training import Training
+from isograd.records.training import FELL, STANDARD_ERRORS, Replay, Training, end_of, learnt
 
 # The kind of factor that lost or gained the most names the cause.
 CAUSES: dict[str, Cause] = {
@@ -102,6 +102,57 @@ class Case:
         part = max(1, len(training.loss) // 5)
         start, end = median(training.loss[:part]), median(training.loss[-part:])
         return math.isfinite(end) and start - end > 0.1 * abs(start)
+
+    @cached_property
+    def failing(self) -> bool:
+        """True if the short training does not lower the loss, or not thanks to its inputs."""
+        training = self.training
+        if training is None or training.scheduled:
+            return False
+        return bool(training.stopped) or self.learns is False or self.blind
+
+    @cached_property
+    def learns_later(self) -> bool:
+        """True if the training that failed learns when it is continued."""
+        training = self.training
+        replays = [r for r in training.replays if r.change == "longer"] if training else []
+        return training is not None and any(learnt(training, longer) for longer in replays)
+
+    @property
+    def blind(self) -> bool:
+        """True if the trained net scores as well with its neighbour's input as with its own."""
+        uses = self.training.uses if self.training else None
+        return uses is not None and uses < STANDARD_ERRORS
+
+    def replay(self, change: str) -> Replay | None:
+        """The replay with that change that ends lowest, if it learns; None without one."""
+        tried = [r for r in self.training.replays if r.change == change] if self.training else []
+        best = min(tried, key=lambda r: r.end(), default=None)
+        if best is None or len(best.loss) < 5 or not math.isfinite(best.end()):
+            return None
+        return best if best.loss[0] - best.end() > FELL * abs(best.loss[0]) else None
+
+    def gain(self, replay: Replay | None) -> float:
+        """Share of the loss that the training leaves which a replay takes off; 0 without one."""
+        if replay is None or self.training is None:
+            return 0.0
+        left = end_of(self.training.loss)
+        if not math.isfinite(left):
+            return 1.0
+        return (left - replay.end()) / max(abs(left), 1e-300)
+
+    def reads(self, index: int) -> set[int]:
+        """Ops whose numbers an op reads, looking through reshapes and dropout."""
+        ops = self.snapshot.ops
+        found: set[int] = set()
+        stack = list(ops[index].sources)
+        while stack:
+            source = stack.pop()
+            if ops[source].kind in ("reshape", "dropout"):
+                stack.extend(ops[source].sources)
+            else:
+                found.add(source)
+        return found
 
     @cached_property
     def layer_ops(self) -> dict[int, LayerSpeed]:

@@ -89,7 +89,7 @@ def diagnose(
     case = Case(snapshot, training)
     found: list[Finding] = []
     skipped: list[str] = []
-    symptoms: dict[str, set[str]] = {}
+    symptoms: dict[str, int] = {}
     for rule in rules():
         lacking = [name for name in rule.REQUIRES if not case.has(name)]
         if lacking:
@@ -97,10 +97,17 @@ def diagnose(
             continue
         findings = list(rule.check(case))
         found += findings
-        if any(finding.alarm for finding in findings):
-            for code in rule.EXPLAINS:
-                symptoms.setdefault(code, set()).add(rule.CODE)
-    found.sort(key=lambda f: (f.severity == "info", f.code in symptoms, _SEVERITIES[f.severity]))
+        steps = [finding.step for finding in findings if finding.alarm]
+        for code in rule.EXPLAINS if steps else ():
+            symptoms[code] = min(steps[0], symptoms.get(code, steps[0]))
+    found.sort(
+        key=lambda f: (
+            f.severity == "info",
+            # What comes later in a training explains nothing that was there before.
+            f.code in symptoms and symptoms[f.code] <= f.step,
+            _SEVERITIES[f.severity],
+        )
+    )
     return Diagnosis(
         tuple(found), tuple(skipped), snapshot, history, target=target, training=training
     )

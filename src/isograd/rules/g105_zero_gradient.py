@@ -32,6 +32,8 @@ CODE = "G105"
 EXPLAINS: tuple[str, ...] = ()
 REQUIRES = ("gradient",)
 
+# A derivative of a hundredth in the root mean square is not zero.
+ALIVE = 0.01
 # If at least half of the parameters that could learn get exactly nothing, the net is stuck.
 STUCK = 0.5
 
@@ -51,14 +53,17 @@ def check(case: Case) -> Iterator[Finding]:
         key = (link.op, link.source, link.module, link.kind) if link else ("loss", None, "", "loss")
         groups[key].append(name)
     for (op, source, module, kind), names in groups.items():
+        damaged = _overwritten(case, op, module)
         severity = _severity(case, kind, len(names) / len(live), module)
+        if not damaged and _wakes(case, names):
+            severity = "info"
         yield Finding(
             CODE,
             f"gradient is exactly zero below `{op}`"
             + (f" of `{module}`" if module else "")
             + f": {span(names)}",
             severity,
-            _cause(kind) if severity != "info" else "none",
+            "graph-cut" if damaged else _cause(kind) if severity != "info" else "none",
             where=tuple(names),
             source=source,
             evidence=(
@@ -71,7 +76,7 @@ def check(case: Case) -> Iterator[Finding]:
                 ),
                 Evidence("loss", snapshot.loss),
             ),
-            advice=_advice(kind, severity, snapshot.loss),
+            advice=_DAMAGED if damaged else _advice(kind, severity, snapshot.loss),
             confidence=0.95 if severity == "error" else 0.7,
         )
 
@@ -79,6 +84,20 @@ def check(case: Case) -> Iterator[Finding]:
 def _where(chain: Chain) -> Link | None:
     """The link that turns a gradient into zero."""
     return next((link for link in chain.links if link.norm > 0 and link.gain == 0), None)
+
+
+def _overwritten(case: Case, name: str, module: str) -> bool:
+    """True if the op's derivative was not zero in the forward pass, and is in the backward.
+
+    What the backward pass reads was overwritten in between, through `.data` or under `no_grad`.
+    """
+    return any(
+        op.units is not None
+        and op.units.derivative_rms is not None
+        and op.units.derivative_rms > ALIVE
+        for op in case.snapshot.ops
+        if op.name == name and op.module == module
+    )
 
 
 def _severity(case: Case, kind: str, share: float, module: str) -> Severity:
@@ -90,12 +109,19 @@ def _severity(case: Case, kind: str, share: float, module: str) -> Severity:
     return "error" if share >= STUCK else "info"
 
 
+def _wakes(case: Case, names: list[str]) -> bool:
+    """True if most of the parameters got a gradient later in the training."""
+    tracks = case.training.parameters if case.training else {}
+    awake = [name for name in names if name in tracks and any(tracks[name].gradient[1:])]
+    return 2 * len(awake) > len(names)
+
+
 def _moves(case: Case, module: str) -> bool:
     """True if a parameter of the module has a gradient: after one step it is not zero."""
     return any(
         stats.grad_norm > 0
         for name, stats in case.snapshot.parameters.items()
-        if name.rpartition(".")[0] == module and len(stats.shape) > 1
+        if name.rpartition(".")[0] == module and not name.endswith("bias")
     )
 
 
@@ -123,8 +149,20 @@ def _advice(kind: str, severity: Severity, loss: float) -> tuple[str, ...]:
     return ("look at this op: its derivative is zero for every entry",)
 
 
+_DAMAGED = (
+    "the derivative was not zero in the forward pass: an in-place write through `.data` or under "
+    "`no_grad` overwrote what the backward pass reads",
+    "write out of place, or before the op",
+)
+
+
 # Chinese for the texts above, by template.
 ZH = {
+    "the derivative was not zero in the forward pass: an in-place write through `.data` or under "
+    "`no_grad` overwrote what the backward pass reads": (
+        "前向时导数不为零：经由 `.data` 或在 `no_grad` 下的原地写入改掉了反向要读的值"
+    ),
+    "write out of place, or before the op": "不要原地写入，或在该算子之前写入",
     "gradient is exactly zero below `{op}` of `{module}`: {names}": (
         "在 `{module}` 的 `{op}` 之后梯度恒为零：{names}"
     ),

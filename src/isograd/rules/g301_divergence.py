@@ -27,9 +27,10 @@ from statistics import median
 
 from isograd.records import Evidence, Finding, Training
 from isograd.rules.case import Case
+from isograd.rules.trend import runs_away
 
 CODE = "G301"
-EXPLAINS = ("G601",)
+EXPLAINS = ("G308", "G402", "G601")
 REQUIRES = ("training",)
 
 # Losses of mini-batches scatter by tens of percent; a runaway gains this factor within 50 steps.
@@ -45,6 +46,8 @@ def check(case: Case) -> Iterator[Finding]:
     if not training.loss or not math.isfinite(training.loss[0]):
         return
     broke = bool(training.stopped) and not math.isfinite(training.loss[-1])
+    if broke and training.broke is not None and not runs_away(training):
+        return  # a step broke while all was calm: G601 says where
     if not broke and (len(training.loss) < MINIMUM_STEPS or not _runs_away(training.loss)):
         return
     ratio = _largest_update(training)

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from isograd.records import Evidence, Finding
+from isograd.rules import proof
 from isograd.rules.case import Case
 
 CODE = "G303"
@@ -47,20 +48,26 @@ TINY = 1e-5
 def check(case: Case) -> Iterator[Finding]:
     """One finding for a rate that another one beats."""
     training = case.training
-    if training is None or not training.replays or training.scheduled:
+    if training is None or training.scheduled:
         return
+    replays = [r for r in training.replays if r.change == "rate"]
     shuffled = training.shuffled_loss
     if shuffled is not None and training.loss[0] < SOLVED * shuffled:
         return
     left = _end(training.loss)
     helped = {
         replay.factor: _end(replay.loss)
-        for replay in training.replays
+        for replay in replays
         if _end(replay.loss) < (1 - _gain(replay.factor)) * left
     }
     if not helped:
         return
     factor = min(helped, key=lambda f: helped[f])
+    if factor < 1 and case.learns_later:
+        return  # a plateau that it leaves by itself
+    other = proof.specific(case)
+    if other is not None and other.end() < (1 + GAIN_LOW) * helped[factor]:
+        return  # something more specific explains as much
     update = training.update_ratio()
     if factor > 1 and update > TINY:
         return

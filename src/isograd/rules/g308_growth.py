@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median
 
-from isograd.records import Evidence, Finding
+from isograd.records import Evidence, Finding, Training
 from isograd.rules.case import Case
 
 CODE = "G308"
@@ -32,6 +32,8 @@ EXPLAINS = ("G402",)
 REQUIRES = ("training",)
 FACTOR = 6.0
 NEAR_ZERO = 0.1
+# A gradient along the weight itself, downhill: what grows is wanted by the loss.
+REWARDED = -0.6
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -56,19 +58,34 @@ def check(case: Case) -> Iterator[Finding]:
     name = max(grown, key=lambda n: grown[n], default=None)
     if name is None or not grown[name] > FACTOR:
         return
+    rewarded = _rewarded(training, name)
+    if not (case.failing or rewarded):
+        return  # weights that start small and learn grow, and are left alone
+    radial = training.parameters[name].radial
     yield Finding(
         CODE,
         f"weights grow: `{name}` to {grown[name]:.1f} times its norm in {len(training.loss)} steps",
         "error",
-        "learning-rate",
+        "regularization" if rewarded else "learning-rate",
         where=(name,),
         evidence=(
             Evidence("norm at the end / at the start", grown[name], "", FACTOR),
+            Evidence("cosine of weight and gradient", median(radial) if radial else 0.0),
             Evidence("learning rate", max(training.learning_rate, default=0.0)),
         ),
-        advice=("divide the learning rate by 10",),
+        advice=("check the sign of the penalty on the weights: the loss rewards their growth",)
+        if rewarded
+        else ("divide the learning rate by 10",),
         confidence=0.8,
+        step=len(training.loss) - 1,
     )
+
+
+def _rewarded(training: Training, name: str) -> bool:
+    """True if the loss falls without end because this weight grows."""
+    radial = training.parameters[name].radial
+    fell = training.loss[-1] < 0 and abs(training.loss[-1]) > FACTOR * abs(training.loss[0])
+    return fell and len(radial) > 0 and median(radial) < REWARDED
 
 
 def _rms(norm: float, shape: tuple[int, ...]) -> float:
@@ -83,6 +100,10 @@ ZH = {
     "weights grow: `{name}` to {x} times its norm in {n} steps": (
         "权重增长：`{name}` 的范数在 {n} 步内变为 {x} 倍"
     ),
+    "check the sign of the penalty on the weights: the loss rewards their growth": (
+        "检查权重惩罚项的符号：损失在奖励权重增长"
+    ),
+    "cosine of weight and gradient": "权重与梯度夹角的余弦",
     "norm at the end / at the start": "末尾范数与起始范数之比",
     "learning rate": "学习率",
     "divide the learning rate by 10": "把学习率除以 10",

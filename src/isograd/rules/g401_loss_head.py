@@ -29,7 +29,7 @@ from isograd.records.finding import Cause
 from isograd.rules.case import Case
 
 CODE = "G401"
-EXPLAINS = ("G301", "G402")
+EXPLAINS = ("G301", "G303", "G308", "G402")
 REQUIRES: tuple[str, ...] = ()
 
 

@@ -47,6 +47,8 @@ def check(case: Case) -> Iterator[Finding]:
         return
     if training.uses >= STANDARD_ERRORS or training.scheduled or _solved(case):
         return
+    if case.learns_later:
+        return
     cause, why, advice, more = _reason(case)
     yield Finding(
         CODE,

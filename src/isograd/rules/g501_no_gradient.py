@@ -43,7 +43,9 @@ def check(case: Case) -> Iterator[Finding]:
     """One finding for each reason and place."""
     groups: dict[tuple[str, str, str | None], list[str]] = defaultdict(list)
     parameters = case.snapshot.parameters
-    if all(stats.missing is not None for stats in parameters.values()):
+    if all(s.missing is not None for s in parameters.values()) and not _reached_later(
+        case, list(parameters)
+    ):
         yield _none_reached(case)
         return
     twins = _twins(case)
@@ -54,7 +56,8 @@ def check(case: Case) -> Iterator[Finding]:
     for (reason, detail, source), names in groups.items():
         # A net cut off as a whole that mirrors one that learns: a target, teacher or EMA net.
         mirrored = reason in ("no-grad", "detached") and set(names) <= twins
-        alarm = reason in _CAUSES and not mirrored
+        elsewhere = _reached_later(case, names)
+        alarm = reason in _CAUSES and not mirrored and not elsewhere
         cause: Cause = _CAUSES.get(reason, "frozen" if reason == "frozen" else "none")
         yield Finding(
             CODE,
@@ -72,7 +75,7 @@ def check(case: Case) -> Iterator[Finding]:
                     reason,
                 ),
             ),
-            advice=_TWIN if mirrored else _ADVICE[reason],
+            advice=_TWIN if mirrored else _ELSEWHERE if elsewhere else _ADVICE[reason],
             confidence=0.9 if alarm else 0.6,
         )
 
@@ -101,6 +104,12 @@ def _none_reached(case: Case) -> Finding:
     )
 
 
+def _reached_later(case: Case, names: list[str]) -> bool:
+    """True if the optimizer saw a gradient of each of them: another loss trains them."""
+    tracks = case.training.parameters if case.training else {}
+    return all(name in tracks and any(tracks[name].gradient) for name in names)
+
+
 def _twins(case: Case) -> set[str]:
     """Parameters of submodules that get no gradient and have the shapes of one that does."""
     parameters = case.snapshot.parameters
@@ -115,6 +124,7 @@ def _twins(case: Case) -> set[str]:
     return {name for name in parameters if name.partition(".")[0] in cut}
 
 
+_ELSEWHERE = ("nothing to do: another loss of the same iteration reaches them",)
 _TWIN = ("nothing to do for a target, teacher or EMA net; `requires_grad_(False)` says so openly",)
 _ADVICE: dict[str, tuple[str, ...]] = {
     "frozen": ("nothing to do if the freeze is meant; else `requires_grad_(True)`",),
@@ -131,6 +141,9 @@ _ADVICE: dict[str, tuple[str, ...]] = {
 
 # Chinese for the texts above, by template.
 ZH = {
+    "nothing to do: another loss of the same iteration reaches them": (
+        "无需处理：同一迭代中的另一个损失会到达它们"
+    ),
     "no gradient reaches any parameter: {detail}": "没有任何参数得到梯度：{detail}",
     "the step does not use the model it is given": "step 没有使用传给它的模型",
     "call the `model` that `step(model)` receives, not one from outside": (

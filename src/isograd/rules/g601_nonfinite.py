@@ -24,13 +24,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from isograd.records import Evidence, Finding, Op, Snapshot
 from isograd.records.finding import Cause
 from isograd.rules.case import Case, span
+from isograd.rules.trend import runs_away
 
 CODE = "G601"
-EXPLAINS = ("G101", "G102", "G103", "G104", "G105")
+EXPLAINS = ("G101", "G102", "G103", "G104", "G105", "G301")
 REQUIRES: tuple[str, ...] = ()
 
 
@@ -41,21 +43,29 @@ _MASKS = ("masked_fill", "masked_fill_", "where", "add", "__add__")
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding: the first op, forward if the loss is not finite, else backward."""
-    snapshot = case.snapshot
+    start = list(_judged(case.snapshot, 0))
+    yield from start
+    training = case.training
+    if start or training is None or training.broke is None or runs_away(training):
+        return
+    yield from _judged(training.broke, max(0, len(training.loss) - 1))
+
+
+def _judged(snapshot: Snapshot, step: int) -> Iterator[Finding]:
     sick = [n for n, p in snapshot.parameters.items() if not math.isfinite(p.weight_norm)]
     if sick:
-        yield _weights(sick)
+        yield replace(_weights(sick), step=step)
         return
     broken = [name for name, p in snapshot.parameters.items() if p.nonfinite]
     if math.isfinite(snapshot.loss) and not broken:
         masked = _masked(snapshot)
         if masked is not None:
-            yield masked
+            yield replace(masked, step=step)
         return
     if math.isfinite(snapshot.loss):
-        yield _backward(snapshot, broken)
+        yield replace(_backward(snapshot, broken), step=step)
     else:
-        yield _forward(snapshot, broken)
+        yield replace(_forward(snapshot, broken), step=step)
 
 
 def _weights(sick: list[str]) -> Finding:
@@ -96,7 +106,7 @@ def _masked(snapshot: Snapshot) -> Finding | None:
 def _forward(snapshot: Snapshot, broken: list[str]) -> Finding:
     op = first_forward(snapshot)
     count = op.output.nonfinite if op and op.output else 0
-    from_data = bool(op and op.inputs and op.inputs.nonfinite)
+    from_data = bool(op and op.inputs and op.inputs.nonfinite and not op.sources)
     what = "NaN" if math.isnan(snapshot.loss) else "infinite"
     if op is None:
         title = f"the loss is {what}; no op shows where it began"
@@ -159,11 +169,14 @@ def first_forward(snapshot: Snapshot) -> Op | None:
             break
         if op.output.dtype in HALF and op.name not in _MASKS:
             return op
-    for count in ("nan", "nonfinite"):
-        for op in measured:
-            if op.output is not None and getattr(op.output, count):
-                return op
-    return None
+    for op in measured:
+        if op.output is not None and (op.output.nan or (_bad(op) and op.name not in _MASKS)):
+            return op
+    return next((op for op in measured if _bad(op)), None)
+
+
+def _bad(op: Op) -> bool:
+    return op.output is not None and op.output.nonfinite > 0
 
 
 def first_backward(snapshot: Snapshot) -> Op | None:

@@ -1,0 +1,56 @@
+"""With which weight each loss function enters what is minimised: negative if it is maximised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from isograd.capture.draft import Draft
+from isograd.records.loss_call import LossCall
+
+
+class LossWeights:
+    """Reads the gradient that arrives at the result of each loss call.
+
+    Args:
+        drafts: Ops of the forward pass, by index.
+        calls: Loss calls among them.
+    """
+
+    def __init__(self, drafts: list[Draft], calls: list[LossCall]) -> None:
+        self._seen: dict[int, Tensor] = {}
+        self._nodes = {
+            call.op: drafts[call.op].output for call in calls if drafts[call.op].kind == "loss"
+        }
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Hooks on the calls while the body runs."""
+        handles: list[Any] = []
+        try:
+            for index, output in self._nodes.items():
+                if output is not None:
+                    handles.append(output[0].register_prehook(self._hook(index, output[1])))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def weighted(self, calls: list[LossCall]) -> tuple[LossCall, ...]:
+        """The calls with their weights."""
+        return tuple(
+            replace(call, weight=float(self._seen[call.op])) if call.op in self._seen else call
+            for call in calls
+        )
+
+    def _hook(self, index: int, number: int) -> Callable[[tuple[Tensor | None, ...]], None]:
+        def hook(gradients: tuple[Tensor | None, ...]) -> None:
+            gradient = gradients[number]
+            if gradient is not None:
+                self._seen[index] = gradient.detach().sum().real
+
+        return hook

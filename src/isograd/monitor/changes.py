@@ -1,0 +1,141 @@
+"""One thing changed: what a short training is replayed with to prove a cause.
+
+A change says when it is worth trying and makes it on a copy. If the training fails as it stands
+and learns with one thing changed, that thing is the cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from isograd.capture.probe import Step
+from isograd.records.snapshot import Snapshot
+from isograd.records.training import Training
+
+Entered = Callable[[nn.Module, torch.optim.Optimizer], AbstractContextManager[None]]
+
+_SMALLER = (0.01, 0.1)
+# Update ratios at which nets train (Bengio, 2012, gives 1e-3), tried where the user's is tiny.
+_MOVING = (1e-3, 1e-2)
+_TINY = 1e-5
+_STILL = 1e-20
+# Memory of 20 steps and more; and eps that is not far below the gradients it stands beside.
+_LONG_MEMORY = 0.95
+_LARGE_EPS = 1e-7
+# Below this batch size the scatter of single samples may rule; then 16 draws are averaged.
+_FEW = 4
+DRAWS = 16
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What changes decide on.
+
+    Attributes:
+        model: The user's model.
+        optimizer: The user's optimizer, or None.
+        start: Measurement at the start.
+        training: The training as it stands.
+        failing: True if it does not learn.
+        late: True if it learns when it is continued.
+        whole_step: True if the user's own iteration is run, so that only hooks can change it.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer | None
+    start: Snapshot | None
+    training: Training
+    failing: bool
+    whole_step: bool = False
+    late: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change.
+
+    Attributes:
+        name: What is changed: `rate`, `momentum`, `weight decay`, `eps`, `frozen`, `inputs`,
+            `targets`, `penalty` or `draws`.
+        entered: Makes the change on a copy and its optimizer; holds while the context is open.
+        factor: By how much, where that is a number.
+        detail: What exactly.
+        draws: Batches averaged in one step.
+        partial: Makes the step that is replayed from the user's.
+    """
+
+    name: str
+    entered: Entered
+    factor: float = 1.0
+    detail: str = ""
+    draws: int = 1
+    partial: Callable[[Step], Step] | None = None
+
+
+def settings(case: Situation) -> Iterator[Change]:
+    """Changes of the optimizer's settings and of what is frozen."""
+    if not case.failing:
+        return
+    ratio = case.training.update_ratio()
+    factors = _SMALLER
+    if _STILL < ratio < _TINY:
+        factors = (*_SMALLER, *(wanted / ratio for wanted in _MOVING))
+    if case.late:
+        factors = tuple(factor for factor in factors if factor > 1)
+    for factor in factors:
+        yield Change("rate", _rate(factor), factor)
+    facts = case.training.optimizer
+    if facts is None:
+        return
+    if facts.momentum > _LONG_MEMORY:
+        yield Change("momentum", _group("momentum", 0.0), 0.0)
+    if facts.weight_decay > 0:
+        yield Change("weight decay", _group("weight_decay", 0.0), 0.0)
+    if facts.epsilon > _LARGE_EPS:
+        yield Change("eps", _group("eps", 1e-8), 1e-8)
+    samples = case.start.samples if case.start else None
+    if samples is not None and samples <= _FEW and not case.whole_step:
+        yield Change("draws", lambda *_: nullcontext(), DRAWS, draws=DRAWS)
+    frozen = [n for n, p in case.model.named_parameters() if not p.requires_grad]
+    if frozen and any(case.model.get_parameter(n).is_floating_point() for n in frozen):
+        yield Change("frozen", _thaw, len(frozen), ", ".join(frozen[:3]))
+
+
+def _rate(factor: float) -> Entered:
+    def enter(_: nn.Module, trainer: torch.optim.Optimizer) -> AbstractContextManager[None]:
+        for group in trainer.param_groups:
+            group["lr"] = group["lr"] * factor
+        return nullcontext()
+
+    return enter
+
+
+def _group(key: str, value: float) -> Entered:
+    def enter(_: nn.Module, trainer: torch.optim.Optimizer) -> AbstractContextManager[None]:
+        for group in trainer.param_groups:
+            if key in group:
+                group[key] = value
+            if key == "momentum" and "betas" in group:
+                group["betas"] = (value, *group["betas"][1:])
+            if key == "momentum" and "nesterov" in group:
+                group["nesterov"] = False
+        return nullcontext()
+
+    return enter
+
+
+@contextmanager
+def _thaw(twin: nn.Module, trainer: torch.optim.Optimizer) -> Iterator[None]:
+    frozen = [p for p in twin.parameters() if not p.requires_grad and p.is_floating_point()]
+    held = {id(p) for group in trainer.param_groups for p in group["params"]}
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    new = [p for p in frozen if id(p) not in held]
+    if new:
+        trainer.param_groups[0]["params"].extend(new)
+    yield

@@ -1,0 +1,91 @@
+"""What flows into a copy at each step: size of its inputs and of the targets of its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from isograd.capture import kinds
+
+_DIFFERENCES = frozenset(("sub", "__sub__", "__rsub__", "rsub"))
+
+
+class Flow(TorchFunctionMode):
+    """Follows one model; entered around its steps.
+
+    Args:
+        model: Hooked while the mode is open.
+
+    Attributes:
+        inputs: Per step, the largest RMS of a floating-point input of the model; 0.0 without one.
+        targets: Per step, the largest RMS of a floating-point target; 0.0 without one.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.inputs: list[float] = []
+        self.targets: list[float] = []
+        self._model = model
+        self._input = self._target = 0.0
+        self._inside = 0
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Hooks on the model, and the mode, while the body runs."""
+        before = self._model.register_forward_pre_hook(self._enter, with_kwargs=True)
+        after = self._model.register_forward_hook(self._leave, always_call=True)
+        try:
+            with self:
+                yield
+        finally:
+            before.remove()
+            after.remove()
+
+    def stepped(self) -> None:
+        """Close one step."""
+        self.inputs.append(self._input)
+        self.targets.append(self._target)
+        self._input = self._target = 0.0
+        self._inside = 0
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Look at the target of a loss function, then run the call."""
+        name = getattr(func, "__name__", "")
+        if not self._inside and (kinds.kind_of(name, "") == "loss" or name in _DIFFERENCES):
+            given = (*args, *(kwargs or {}).values())
+            self._target = max(self._target, _largest([t for t in given if _constant(t)]))
+        return func(*args, **(kwargs or {}))
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._inside += 1
+        given = [t for t in (*args, *kwargs.values()) if _constant(t)]
+        self._input = max(self._input, _largest(given))
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._inside -= 1
+
+
+def _constant(value: Any) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and not value.requires_grad
+        and value.is_floating_point()
+        and value.numel() > 1
+    )
+
+
+def _largest(tensors: Sequence[Tensor]) -> float:
+    with torch._C.DisableTorchFunction():
+        sizes = [float(t.detach().double().square().mean()) ** 0.5 for t in tensors]
+    return max((s for s in sizes if s == s), default=0.0)

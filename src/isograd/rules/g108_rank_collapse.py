@@ -1,0 +1,116 @@
+"""G108: tokens or samples become alike on the way through the net.
+
+What it checks:
+    The share of a layer's output that differs between tokens, and between samples, where data
+    differ and the first layers still tell them apart.
+
+Why it matters:
+    What is alike cannot be told apart by any later layer, and queries and keys of tokens that
+    are alike get no gradient.
+
+When it is wrong:
+    A net that pools on purpose has no token dimension after that. Where the net learns all the
+    same, this only explains.
+
+What to do:
+    Residual connections around attention and graph convolutions; fewer layers; branches scaled
+    so that the skip path leads.
+
+References:
+    Dong et al. (2021); Noci et al. (2022); Li et al. (2018) on oversmoothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isograd.records import Evidence, Finding, Op
+from isograd.rules.case import Case
+
+CODE = "G108"
+EXPLAINS = ("G303", "G402")
+REQUIRES: tuple[str, ...] = ()
+
+# Healthy nets keep a tenth or more between samples and tokens at the start; collapsed ones less
+# than a thousandth (benchmarks/diagnosis, dev half).
+ALIKE = 0.01
+# A training that fails and has lost seven eighths of the difference is explained by that.
+ALIKE_FAILING = 0.125
+APART = 0.1
+# Depth from which a gradual loss of difference is called collapse.
+DEEP = 6
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding for tokens, else one for samples."""
+    for what in ("tokens", "between"):
+        ops = [op for op in case.snapshot.ops if _share(op, what) is not None and op.on_path]
+        if len(ops) < 2 or (_share(ops[0], what) or 0.0) < APART:
+            continue
+        before = ops[:-1] if what == "between" else ops
+        worst = min(before[1:], key=lambda op: _share(op, what) or 0.0, default=None)
+        if worst is None:
+            continue
+        left, first = _share(worst, what) or 0.0, _share(ops[0], what) or 1.0
+        gradual = case.blind and len(ops) >= DEEP and left < ALIKE_FAILING * first
+        if (left < ALIKE or gradual) and not _erased(worst):
+            yield _finding(case, what, ops[0], worst, left)
+            return
+
+
+def _share(op: Op, what: str) -> float | None:
+    return getattr(op.output, what) if op.output else None
+
+
+def _erased(op: Op) -> bool:
+    """True for an output of exactly one value, which other rules explain."""
+    return op.output is None or op.output.rms == 0
+
+
+def _finding(case: Case, what: str, first: Op, worst: Op, left: float) -> Finding:
+    noun = "tokens" if what == "tokens" else "samples"
+    severity = "error" if case.failing else "warning" if case.training is None else "info"
+    name = worst.module or worst.name
+    return Finding(
+        CODE,
+        f"{noun} become alike: {100 * left:.2g} % of the output of `{name}` differs between them",
+        severity,
+        "rank-collapse" if severity != "info" else "none",
+        where=tuple(dict.fromkeys((name, first.module or first.name))),
+        source=worst.source,
+        evidence=(
+            Evidence(
+                f"share that differs between {noun}",
+                left,
+                "",
+                ALIKE_FAILING if case.failing else ALIKE,
+                "norm of what differs / norm of all, at the start",
+            ),
+            Evidence("the same at the first layer", _share(first, what) or 0.0),
+        ),
+        advice=(
+            "add residual connections around attention or graph convolutions",
+            "use fewer layers, or scale branches so that the skip path leads",
+        ),
+        confidence=0.85 if case.failing else 0.6,
+    )
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "tokens become alike: {x} % of the output of `{name}` differs between them": (
+        "词元趋于相同：`{name}` 的输出中只有 {x} % 在词元之间有差别"
+    ),
+    "samples become alike: {x} % of the output of `{name}` differs between them": (
+        "样本趋于相同：`{name}` 的输出中只有 {x} % 在样本之间有差别"
+    ),
+    "share that differs between {noun}": "在 {noun} 之间有差别的比例",
+    "norm of what differs / norm of all, at the start": "差异部分的范数 / 总范数，训练开始时",
+    "the same at the first layer": "首层的同一数值",
+    "add residual connections around attention or graph convolutions": (
+        "在注意力或图卷积外加残差连接"
+    ),
+    "use fewer layers, or scale branches so that the skip path leads": (
+        "减少层数，或缩放分支，让残差通路占主导"
+    ),
+}

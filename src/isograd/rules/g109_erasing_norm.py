@@ -1,0 +1,98 @@
+"""G109: a normalisation erases the signal.
+
+What it checks:
+    Normalisations whose input differs between samples and whose output does not: a norm over a
+    single entry, or one whose eps outweighs the variance it divides by.
+
+Why it matters:
+    The output is the norm's own bias, whatever comes in; nothing below it can learn.
+
+When it is wrong:
+    A gain that starts at zero at the end of a residual branch: its weight is zero on purpose.
+
+What to do:
+    Normalise over more than one entry; lower eps below the variance of the input.
+
+References:
+    Ba et al. (2016); Ioffe and Szegedy (2015).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isograd.records import Evidence, Finding, Op
+from isograd.rules.case import Case
+
+CODE = "G109"
+EXPLAINS = ("G101", "G103", "G105", "G108", "G303", "G402")
+REQUIRES: tuple[str, ...] = ()
+
+# Normalised data differ between samples by all of their norm; below a thousandth nothing is left.
+ERASED = 1e-3
+APART = 0.05
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding for the first such op."""
+    ops = case.snapshot.ops
+    for op in ops:
+        if op.kind != "normalization" or not op.on_path or op.output is None:
+            continue
+        arrives = max((_between(ops[i]) for i in op.sources), default=_data(op))
+        shares = op.output.between is None or op.output.between < ERASED
+        if arrives < APART or not (op.output.rms == 0 or shares):
+            continue
+        if len(op.output.shape) < 2 or _zero_gain(case, op):
+            continue
+        severity = "info" if case.training is not None and not case.failing else "error"
+        yield Finding(
+            CODE,
+            f"`{op.module or op.name}` erases its input: no sample differs in its output",
+            severity,
+            "normalization" if severity == "error" else "none",
+            where=(op.module or op.name,),
+            source=op.source,
+            evidence=(
+                Evidence("share of the output that differs", op.output.between or 0.0, "", ERASED),
+                Evidence("the same of its input", arrives, "", APART),
+                Evidence("RMS of its input", op.inputs.rms if op.inputs else 0.0),
+                Evidence("last dimension", op.output.shape[-1], "entries"),
+            ),
+            advice=(
+                "normalise over more than one entry",
+                "lower eps below the variance of the input, or scale the input up",
+            ),
+            confidence=0.9,
+        )
+        return
+
+
+def _between(op: Op) -> float:
+    return (op.output.between or 0.0) if op.output else 0.0
+
+
+def _data(op: Op) -> float:
+    return (op.inputs.between or 0.0) if op.inputs else 0.0
+
+
+def _zero_gain(case: Case, op: Op) -> bool:
+    """True if the norm's own weight is zero, as at the end of a residual branch."""
+    weight = case.snapshot.parameters.get(f"{op.module}.weight")
+    return weight is not None and weight.weight_norm == 0
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "`{name}` erases its input: no sample differs in its output": (
+        "`{name}` 抹去了输入：其输出对所有样本都一样"
+    ),
+    "share of the output that differs": "输出中有差别的比例",
+    "the same of its input": "其输入的同一比例",
+    "RMS of its input": "其输入的均方根",
+    "last dimension": "最后一维",
+    "normalise over more than one entry": "在多于一个元素上做归一化",
+    "lower eps below the variance of the input, or scale the input up": (
+        "把 eps 降到输入方差以下，或放大输入"
+    ),
+}

@@ -1,0 +1,108 @@
+"""G406: labels that no net can learn from.
+
+What it checks:
+    Targets of a loss function: classes that are all alike in a batch of 16 or more, and targets
+    of a binary cross-entropy outside 0 and 1.
+
+Why it matters:
+    With one class the loss falls to 0 and nothing was learnt. With binary targets of 2 the loss
+    has no minimum and falls without end.
+
+When it is wrong:
+    Sorted data give batches of one class: shuffle them, which is the same advice. A discriminator
+    is shown real and made samples with one label each: with several calls of a loss the labels
+    are not compared.
+
+What to do:
+    Look at how labels are read, encoded and shuffled.
+
+References:
+    The documentation of torch.nn.BCEWithLogitsLoss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isograd.records import Evidence, Finding, LossCall
+from isograd.rules.case import Case
+
+CODE = "G406"
+EXPLAINS = ("G301", "G303", "G307", "G308", "G402")
+REQUIRES: tuple[str, ...] = ()
+
+# Sixteen labels of two balanced classes are alike with a chance of 3e-5.
+LABELS = 16
+_BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding for each call whose labels cannot be right."""
+    for call in case.snapshot.losses:
+        if call.name in _BINARY and (call.target.low < 0 or call.target.high > 1):
+            yield _range(call)
+    alone = len(case.snapshot.losses) == 1
+    for call in case.snapshot.losses:
+        counted = 1
+        for size in call.target_shape:
+            counted *= size
+        classes = call.name in ("cross_entropy", "nll_loss") and call.integer_target
+        judged = classes or call.name in _BINARY
+        if alone and judged and call.target.distinct == 1 and counted >= LABELS:
+            yield from _constant(case, call, counted)
+
+
+def _range(call: LossCall) -> Finding:
+    high = call.target.high
+    return Finding(
+        CODE,
+        f"targets of `{call.name}` reach from {call.target.low:g} to {high:g}; it is made for 0 "
+        "to 1",
+        "error",
+        "labels",
+        where=(call.name,),
+        source=call.source,
+        evidence=(
+            Evidence("largest target", high, "", 1.0),
+            Evidence("smallest target", call.target.low, "", 0.0),
+        ),
+        advice=("map the labels to 0 and 1", "or use `cross_entropy` with class indices"),
+        confidence=0.95,
+    )
+
+
+def _constant(case: Case, call: LossCall, counted: int) -> Iterator[Finding]:
+    end = case.training.end if case.training else None
+    later = [c for c in end.losses if c.name == call.name] if end else []
+    if any(c.target.distinct > 1 or c.target.mean != call.target.mean for c in later):
+        return
+    if call.ignored_fraction == 1:
+        return  # G401 says it
+    yield Finding(
+        CODE,
+        f"all {counted} labels of the batch are {call.target.mean:g}",
+        "error",
+        "labels",
+        where=(call.name,),
+        source=call.source,
+        evidence=(Evidence("distinct labels", 1.0, "", 2.0, "at the start and at the end"),),
+        advice=("check how labels are read: they do not vary", "shuffle the data"),
+        confidence=0.9,
+    )
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "targets of `{name}` reach from {a} to {b}; it is made for 0 to 1": (
+        "`{name}` 的目标在 {a} 到 {b} 之间；它只适用于 0 到 1"
+    ),
+    "all {n} labels of the batch are {x}": "这一批的 {n} 个标签全是 {x}",
+    "largest target": "最大目标",
+    "smallest target": "最小目标",
+    "distinct labels": "不同标签的个数",
+    "at the start and at the end": "在开始和结束时",
+    "map the labels to 0 and 1": "把标签映射到 0 和 1",
+    "or use `cross_entropy` with class indices": "或用类别索引配合 `cross_entropy`",
+    "check how labels are read: they do not vary": "检查标签的读取方式：它们没有变化",
+    "shuffle the data": "打乱数据顺序",
+}

@@ -1,0 +1,68 @@
+"""G701: single samples drown the signal, shown by replay.
+
+What it checks:
+    Where a short training on batches of at most 4 samples fails, the same training with 16
+    batches averaged in each step. If that one learns, and a smaller rate does no better, the
+    scatter of the batches is the cause.
+
+Why it matters:
+    At a given rate, the noise of the gradient sets a floor below which the loss does not fall.
+
+When it is wrong:
+    SGD with single samples at a rate that suits it learns, and is left alone.
+
+What to do:
+    Larger batches, accumulation, or a smaller rate.
+
+References:
+    Bottou (1998); McCandlish et al. (2018) on the noise scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isograd.records import Evidence, Finding
+from isograd.rules import proof
+from isograd.rules.case import Case
+
+CODE = "G701"
+EXPLAINS = ("G301", "G303", "G308", "G402")
+REQUIRES = ("training",)
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding if averaged batches learn where single ones do not."""
+    replay = proof.proved(case, "draws")
+    if replay is None or case.training is None:
+        return
+    samples = case.snapshot.samples or 1
+    yield Finding(
+        CODE,
+        f"noise of {samples} sample(s) a step drowns the signal at this rate: averaged over "
+        f"{replay.factor:.0f} batches, the loss ends at {replay.end():.3g}",
+        "error",
+        "noise",
+        evidence=(
+            *proof.evidence(case, replay),
+            Evidence("samples per step", samples),
+            Evidence("learning rate", max(case.training.learning_rate, default=0.0)),
+        ),
+        advice=(
+            "use larger batches, or accumulate gradients over several",
+            "or lower the learning rate",
+        ),
+        confidence=0.8,
+    )
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    **proof.ZH,
+    "noise of {n} sample(s) a step drowns the signal at this rate: averaged over {k} batches, the "
+    "loss ends at {a}": "在此学习率下，每步 {n} 个样本的噪声淹没了信号：对 {k} 批取平均，损失降到 {a}",
+    "samples per step": "每步样本数",
+    "learning rate": "学习率",
+    "use larger batches, or accumulate gradients over several": "增大批次，或累积多个批次的梯度",
+    "or lower the learning rate": "或降低学习率",
+}
