@@ -16,6 +16,8 @@ from isograd.capture.graph import BackwardGraph, Border
 from isograd.capture.norms import NormLedger, Slot, dense, norm_and_nonfinite, plain
 
 # Nodes that run a backward pass of their own inside, out of sight of hooks.
+# Smallest normal number of float16; below it digits are lost, and below 2**-24 all of them.
+_NORMAL = 2.0**-14
 OPAQUE = frozenset(("CheckpointFunctionBackward",))
 
 
@@ -149,6 +151,9 @@ class Gradients:
             for position, gradient in enumerate(gradients):
                 if gradient is not None:
                     slots.append(add(gradient))
+                    if draft is not None and gradient.dtype is torch.float16:
+                        tiny = float((gradient.abs() < _NORMAL).float().mean())
+                        draft.underflow = max(tiny, draft.underflow or 0.0)
                     if layer is not None and position == number:
                         layer.add(gradient.detach())
 

@@ -39,6 +39,8 @@ def refine(
         if parameter is None and (node is not None or tensor.requires_grad)
     ]
     has_weight = weighted(before)
+    if name in kinds.SOFTMAXES or name == "log_softmax":
+        draft.dim = _softmax_dim(out, args, kwargs)
     draft.scalar = out.numel() == 1
     draft.nan_constant = any(
         (isinstance(value, float) and value != value)
@@ -59,6 +61,11 @@ def refine(
     elif name in kinds.MULS and has_weight and draft.kind == "other":
         draft.kind = "weight"
     _find_units(draft, inputs, before, out, args, kwargs)
+
+
+def _softmax_dim(out: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    return dim % out.dim() if isinstance(dim, int) and out.dim() else None
 
 
 def _constant_nan(value: Tensor) -> bool:

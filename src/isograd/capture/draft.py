@@ -41,6 +41,9 @@ class Draft:
         attention_inputs: For q, k and v: the op that reads it, its graph node, output number.
         attention_output: The op whose output is the attention's (itself if None).
         nan_constant: True if it was called with a constant that is NaN.
+        dim: Dimension of a softmax.
+        rising: Share of positive entries in the gradient of a log-likelihood.
+        underflow: Share of tiny entries in a float16 gradient.
         loops: True if an earlier call with the same weight lies upstream: a loop over time.
     """
 
@@ -67,6 +70,9 @@ class Draft:
     attention_output: Draft | None = None
     nan_constant: bool = False
     loops: bool = False
+    dim: int | None = None
+    rising: float | None = None
+    underflow: float | None = None
     output: tuple[Node, int] | None = None
     bias: str | None = None
     units_count: int = 0

@@ -12,6 +12,8 @@ from torch import Tensor
 from isograd.capture.draft import Draft
 from isograd.records.loss_call import LossCall
 
+_LIKELIHOODS = ("log_softmax", "logsigmoid")
+
 
 class LossWeights:
     """Reads the gradient that arrives at the result of each loss call.
@@ -26,6 +28,7 @@ class LossWeights:
         self._nodes = {
             call.op: drafts[call.op].output for call in calls if drafts[call.op].kind == "loss"
         }
+        self._likelihoods = [d for d in drafts if d.name in _LIKELIHOODS and d.output is not None]
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
@@ -35,6 +38,10 @@ class LossWeights:
             for index, output in self._nodes.items():
                 if output is not None:
                     handles.append(output[0].register_prehook(self._hook(index, output[1])))
+            for draft in self._likelihoods:
+                if draft.output is not None:
+                    node, number = draft.output
+                    handles.append(node.register_prehook(self._likelihood(draft, number)))
             yield
         finally:
             for handle in handles:
@@ -46,6 +53,15 @@ class LossWeights:
             replace(call, weight=float(self._seen[call.op])) if call.op in self._seen else call
             for call in calls
         )
+
+    def _likelihood(self, draft: Draft, number: int) -> Callable[[tuple[Tensor | None, ...]], None]:
+        def hook(gradients: tuple[Tensor | None, ...]) -> None:
+            gradient = gradients[number]
+            if gradient is not None:
+                moved = int((gradient != 0).sum())
+                draft.rising = float((gradient > 0).sum()) / moved if moved else None
+
+        return hook
 
     def _hook(self, index: int, number: int) -> Callable[[tuple[Tensor | None, ...]], None]:
         def hook(gradients: tuple[Tensor | None, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -17,6 +18,20 @@ _SAMPLE = 4096
 _ROWS = 64
 _DISTINCT = 1000
 _ONE = 1e-3
+# What an activation can put out.
+_RANGES = {
+    "relu": (0.0, math.inf),
+    "relu6": (0.0, 6.0),
+    "sigmoid": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "softplus": (0.0, math.inf),
+    "hardtanh": (-1.0, 1.0),
+    "softsign": (-1.0, 1.0),
+    "hardsigmoid": (0.0, 1.0),
+}
+# A target counts as out of reach if it misses the range by this share of a standard deviation.
+_MARGIN = 0.1
 
 
 def loss_call(
@@ -55,7 +70,18 @@ def loss_call(
         sums_to_one=_sums_to_one(prediction, integer),
         upstream=_upstream(draft),
         source=draft.place.source,
+        unreachable=_unreachable(_upstream(draft), target, integer),
     )
+
+
+def _unreachable(upstream: str, target: Tensor, integer: bool) -> float:
+    limits = _RANGES.get(upstream.rstrip("_"))
+    if limits is None or integer or target.dtype is torch.bool:
+        return 0.0
+    flat = target.reshape(-1)[:: max(1, target.numel() // _SAMPLE)].float()
+    margin = _MARGIN * float(flat.std(correction=0))
+    outside = (flat < limits[0] - margin) | (flat > limits[1] + margin)
+    return float(outside.float().mean())
 
 
 def _upstream(draft: Draft) -> str:

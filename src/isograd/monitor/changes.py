@@ -79,7 +79,7 @@ class Change:
 
 def settings(case: Situation) -> Iterator[Change]:
     """Changes of the optimizer's settings and of what is frozen."""
-    if not case.failing:
+    if not case.failing or case.training.broke is not None:
         return
     ratio = case.training.update_ratio()
     factors = _SMALLER

@@ -64,7 +64,8 @@ class Flow(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if not self._inside and (kinds.kind_of(name, "") == "loss" or name in _DIFFERENCES):
             given = (*args, *(kwargs or {}).values())
-            self._target = max(self._target, _largest([t for t in given if _constant(t)]))
+            if any(isinstance(t, Tensor) and t.requires_grad for t in given):
+                self._target = max(self._target, _largest([t for t in given if _constant(t)]))
         return func(*args, **(kwargs or {}))
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

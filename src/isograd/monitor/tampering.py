@@ -133,7 +133,7 @@ def _without(index: int) -> Change:
 
     def partial(step: Step) -> Step:
         def kept(model: nn.Module) -> Tensor:
-            with Scalars() as scalars:
+            with torch.enable_grad(), Scalars() as scalars:
                 loss = step(model)
                 groups = loss_terms(loss, model, scalars.seen)
             if len(groups) < 2 or index >= len(groups):

@@ -165,7 +165,10 @@ def copied_optimizer(
     }
     twin_optimizer = copy.deepcopy(optimizer, memo)
     for name, value in vars(optimizer).items():
-        if name not in vars(twin_optimizer):  # what `Optimizer.__getstate__` leaves out
+        # A scheduler's wrapper around `step` belongs to the user's optimizer.
+        if name not in vars(twin_optimizer) and not callable(
+            value
+        ):  # what `Optimizer.__getstate__` leaves out
             setattr(twin_optimizer, name, copy.deepcopy(value, memo))
     return twin_optimizer
 

@@ -42,6 +42,8 @@ class LossCall:
         sums_to_one: True if the prediction is non-negative and sums to 1 over the class axis.
         upstream: Name of the op that made the prediction, views left out, such as `softmax`.
         source: Source line of the call.
+        unreachable: Share of the targets outside the range of the activation that made the
+            prediction.
         weight: Sum of the gradient that arrives at its result: 1 for a loss that is returned as
             it is, negative if it is maximised; None if nothing arrives.
     """
@@ -58,3 +60,4 @@ class LossCall:
     upstream: str = ""
     source: str | None = None
     weight: float | None = None
+    unreachable: float = 0.0

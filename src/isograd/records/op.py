@@ -39,6 +39,11 @@ class Op:
         on_path: True if the loss depends on it through the graph.
         sources: Indices of the ops whose outputs it reads.
         loops: True if an earlier call with the same weight lies upstream (a loop over time).
+        dim: Dimension of a softmax, counted from the front; None for other ops.
+        rising: Share of positive entries in the gradient that arrives at a log-likelihood: 0 if
+            each is raised by the step, 1 if each is lowered; None for other ops.
+        underflow: Share of the float16 gradient that arrives which is below the smallest normal
+            number, zeros of the forward pass's own making included; None in other dtypes.
         inputs: Statistics of its first floating-point input, where they were taken.
         output: Statistics of its first output, where they were taken.
         units: Behaviour of the units, for activation functions.
@@ -56,6 +61,9 @@ class Op:
     on_path: bool = True
     loops: bool = False
     sources: tuple[int, ...] = ()
+    dim: int | None = None
+    rising: float | None = None
+    underflow: float | None = None
     inputs: TensorStats | None = None
     output: TensorStats | None = None
     units: UnitStats | None = None

@@ -63,6 +63,8 @@ FELL = 0.05
 # Two standard errors; healthy trainings of 50 steps reach 2.4 or more, most over 8
 # (benchmarks/diagnosis, dev half).
 STANDARD_ERRORS = 2.0
+# The same where up to four looks are taken.
+LATE_ERRORS = 3.0
 
 
 def end_of(loss: tuple[float, ...]) -> float:
@@ -75,7 +77,7 @@ def learnt(training: Training, longer: Replay) -> bool:
     """True if a training that stood still learns when it is continued."""
     start = median(training.loss[: max(1, len(training.loss) // 5)])
     fell = math.isfinite(longer.end()) and start - longer.end() > FELL * abs(start)
-    return fell and (longer.uses is None or longer.uses >= STANDARD_ERRORS)
+    return fell and (longer.uses is None or longer.uses >= LATE_ERRORS)
 
 
 @dataclass(frozen=True, slots=True)

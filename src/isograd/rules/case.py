@@ -112,6 +112,16 @@ class Case:
         return bool(training.stopped) or self.learns is False or self.blind
 
     @cached_property
+    def poor(self) -> bool:
+        """True if the training fails, or ends above half of the loss it starts with."""
+        training = self.training
+        if training is None or training.scheduled or not training.loss:
+            return False
+        part = max(1, len(training.loss) // 5)
+        start = median(training.loss[:part])
+        return self.failing or not end_of(training.loss) < 0.5 * abs(start)
+
+    @cached_property
     def learns_later(self) -> bool:
         """True if the training that failed learns when it is continued."""
         training = self.training

@@ -34,6 +34,8 @@ REQUIRES = ("gradient",)
 
 # A derivative of a hundredth in the root mean square is not zero.
 ALIVE = 0.01
+# Functions that are flat wherever they have a derivative.
+_STEPS = frozenset("round floor ceil trunc sign sgn heaviside frac fix".split())
 # If at least half of the parameters that could learn get exactly nothing, the net is stuck.
 STUCK = 0.5
 
@@ -47,15 +49,18 @@ def check(case: Case) -> Iterator[Finding]:
         for n in live
         if snapshot.parameters[n].grad_norm == 0 and not snapshot.parameters[n].nonfinite
     ]
-    groups: dict[tuple[str, str | None, str, str], list[str]] = defaultdict(list)
+    groups: dict[tuple[str, str | None, str, str, int], list[str]] = defaultdict(list)
     for name in zero:
         link = _where(snapshot.chain(name))
-        key = (link.op, link.source, link.module, link.kind) if link else ("loss", None, "", "loss")
+        none = ("loss", None, "", "loss", -1)
+        key = (link.op, link.source, link.module, link.kind, link.op_index) if link else none
         groups[key].append(name)
-    for (op, source, module, kind), names in groups.items():
-        damaged = _overwritten(case, op, module)
+    for (op, source, module, kind, index), names in groups.items():
+        damaged = _overwritten(case, index, names)
         severity = _severity(case, kind, len(names) / len(live), module)
-        if not damaged and _wakes(case, names):
+        if damaged:
+            severity = "error"
+        elif _wakes(case, names):
             severity = "info"
         yield Finding(
             CODE,
@@ -63,7 +68,7 @@ def check(case: Case) -> Iterator[Finding]:
             + (f" of `{module}`" if module else "")
             + f": {span(names)}",
             severity,
-            "graph-cut" if damaged else _cause(kind) if severity != "info" else "none",
+            "graph-cut" if damaged else _cause(kind, op) if severity != "info" else "none",
             where=tuple(names),
             source=source,
             evidence=(
@@ -86,17 +91,27 @@ def _where(chain: Chain) -> Link | None:
     return next((link for link in chain.links if link.norm > 0 and link.gain == 0), None)
 
 
-def _overwritten(case: Case, name: str, module: str) -> bool:
-    """True if the op's derivative was not zero in the forward pass, and is in the backward.
+def _overwritten(case: Case, index: int, names: list[str]) -> bool:
+    """True if the backward pass reads numbers that are not those of the forward pass.
 
-    What the backward pass reads was overwritten in between, through `.data` or under `no_grad`.
+    An activation whose derivative was not zero sends back zero; or the gradient of a layer's
+    weight is zero although a gradient arrived and its input was not zero. What was saved was
+    overwritten in between, through `.data` or under `no_grad`.
     """
-    return any(
-        op.units is not None
-        and op.units.derivative_rms is not None
-        and op.units.derivative_rms > ALIVE
-        for op in case.snapshot.ops
-        if op.name == name and op.module == module
+    if index < 0:
+        return False
+    op = case.snapshot.ops[index]
+    if op.kind == "activation":
+        slope = op.units.derivative_rms if op.units else None
+        return slope is not None and slope > ALIVE
+    layer = case.layer_ops.get(index)
+    return (
+        layer is not None
+        and names == [f"{layer.module}.weight"]
+        and op.grad_norm > 0
+        and op.underflow is None
+        and op.inputs is not None
+        and op.inputs.rms > 0
     )
 
 
@@ -125,7 +140,9 @@ def _moves(case: Case, module: str) -> bool:
     )
 
 
-def _cause(kind: str) -> Cause:
+def _cause(kind: str, op: str) -> Cause:
+    if op.strip("_") in _STEPS:
+        return "non-differentiable"
     return "dead-units" if kind == "activation" else CAUSES.get(kind, "none")
 
 

@@ -29,7 +29,7 @@ from isograd.records.finding import Cause
 from isograd.rules.case import Case
 
 CODE = "G401"
-EXPLAINS = ("G301", "G303", "G308", "G402")
+EXPLAINS = ("G105", "G301", "G303", "G308", "G402", "G404")
 REQUIRES: tuple[str, ...] = ()
 
 
@@ -41,6 +41,8 @@ def check(case: Case) -> Iterator[Finding]:
         yield from _broadcast(call)
         yield from _ignored(call)
         yield from _no_log(call)
+    yield from _one_unit(case)
+    yield from _over_batch(case)
 
 
 def _twice(call: LossCall) -> Iterator[Finding]:
@@ -74,6 +76,49 @@ def _one_class(call: LossCall) -> Iterator[Finding]:
             Evidence("classes", 1, "", 2.0, "size of dimension 1 of the prediction"),
             "use `binary_cross_entropy_with_logits`, or one unit for each class",
         )
+
+
+def _one_unit(case: Case) -> Iterator[Finding]:
+    for op in case.snapshot.ops:
+        alone = op.dim is not None and op.output is not None and op.output.shape[op.dim] == 1
+        if alone and op.on_path and op.kind != "attention":
+            yield Finding(
+                CODE,
+                f"`{op.name}` over a single unit is always {0 if op.name[0] == 'l' else 1}",
+                "error",
+                "loss-head",
+                where=(op.module or op.name,),
+                source=op.source,
+                evidence=(Evidence("units", 1, "", 2.0, "size of the dimension it runs over"),),
+                advice=("use `sigmoid` for one unit, best inside the loss", _LOGITS),
+                confidence=0.95,
+            )
+            return
+
+
+def _over_batch(case: Case) -> Iterator[Finding]:
+    """A softmax of the output that runs over the samples."""
+    samples = case.snapshot.samples
+    for op in case.snapshot.ops:
+        shape = op.output.shape if op.output else ()
+        if op.dim == 0 and len(shape) == 2 and op.index in case.before_loss and op.on_path:
+            if samples is None or shape[0] != samples or shape[1] < 2:
+                continue
+            yield Finding(
+                CODE,
+                f"`{op.name}` runs over the {samples} samples of the batch, not over the classes",
+                "error",
+                "loss-head",
+                where=(op.module or op.name,),
+                source=op.source,
+                evidence=(Evidence("dimension", 0, "", 1.0, f"of {shape}"),),
+                advice=("pass `dim=1` (or `dim=-1`)",),
+                confidence=0.95,
+            )
+            return
+
+
+_LOGITS = "or hand one logit to `binary_cross_entropy_with_logits`"
 
 
 def _broadcast(call: LossCall) -> Iterator[Finding]:
@@ -131,6 +176,19 @@ def _finding(call: LossCall, title: str, cause: Cause, evidence: Evidence, advic
 
 # Chinese for the texts above, by template.
 ZH = {
+    "`{op}` over a single unit is always {x}": "对单个单元做 `{op}` 恒为 {x}",
+    "units": "单元数",
+    "size of the dimension it runs over": "其所作用维度的大小",
+    "use `sigmoid` for one unit, best inside the loss": "单个单元用 `sigmoid`，最好放在损失函数里",
+    "or hand one logit to `binary_cross_entropy_with_logits`": (
+        "或把一个 logit 交给 `binary_cross_entropy_with_logits`"
+    ),
+    "`{op}` runs over the {n} samples of the batch, not over the classes": (
+        "`{op}` 作用在批次的 {n} 个样本上，而不是类别上"
+    ),
+    "dimension": "维度",
+    "of {shape}": "形状 {shape}",
+    "pass `dim=1` (or `dim=-1`)": "传入 `dim=1`（或 `dim=-1`）",
     "`cross_entropy` gets the output of `{op}`, not logits": (
         "`cross_entropy` 收到的是 `{op}` 的输出，而不是 logits"
     ),

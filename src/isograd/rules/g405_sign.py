@@ -33,6 +33,8 @@ REQUIRES: tuple[str, ...] = ()
 def check(case: Case) -> Iterator[Finding]:
     """One finding if every loss function is climbed."""
     calls = [c for c in case.snapshot.losses if c.weight is not None]
+    if not calls:
+        yield from _likelihood(case)
     if not calls or any((c.weight or 0.0) >= 0 for c in calls):
         return
     call = calls[0]
@@ -51,8 +53,38 @@ def check(case: Case) -> Iterator[Finding]:
     )
 
 
+def _likelihood(case: Case) -> Iterator[Finding]:
+    """A log-likelihood by hand, each entry of which the step lowers, in a loss below 0."""
+    ops = [op for op in case.snapshot.ops if op.rising is not None and op.on_path]
+    if not ops or any((op.rising or 0.0) < 1 for op in ops):
+        return
+    training = case.training
+    loss = training.loss if training is not None and training.loss else (case.snapshot.loss,)
+    if case.snapshot.loss >= 0 or not loss[-1] <= loss[0]:
+        return
+    yield Finding(
+        CODE,
+        f"wrong sign: the log-likelihood from `{ops[0].name}` is minimised",
+        "error",
+        "loss-head",
+        where=(ops[0].module or ops[0].name,),
+        source=ops[0].source,
+        evidence=(
+            Evidence("share of likelihoods that the step lowers", 1.0, "", 1.0, "its gradient"),
+            Evidence("loss", loss[-1]),
+        ),
+        advice=("put a minus in front of the log-likelihood",),
+        confidence=0.9,
+    )
+
+
 # Chinese for the texts above, by template.
 ZH = {
+    "wrong sign: the log-likelihood from `{name}` is minimised": (
+        "符号错误：`{name}` 的对数似然在被最小化"
+    ),
+    "share of likelihoods that the step lowers": "这一步降低的似然所占比例",
+    "put a minus in front of the log-likelihood": "在对数似然前加上负号",
     "wrong sign: `{name}` is maximised": "符号错误：`{name}` 在被最大化",
     "weight of the loss function": "损失函数的权重",
     "its gradient": "其梯度",

@@ -47,7 +47,8 @@ def check(case: Case) -> Iterator[Finding]:
         for size in call.target_shape:
             counted *= size
         classes = call.name in ("cross_entropy", "nll_loss") and call.integer_target
-        judged = classes or call.name in _BINARY
+        values = not call.integer_target and case.blind
+        judged = classes or call.name in _BINARY or values
         if alone and judged and call.target.distinct == 1 and counted >= LABELS:
             yield from _constant(case, call, counted)
 

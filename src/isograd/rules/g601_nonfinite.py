@@ -32,7 +32,7 @@ from isograd.rules.case import Case, span
 from isograd.rules.trend import runs_away
 
 CODE = "G601"
-EXPLAINS = ("G101", "G102", "G103", "G104", "G105", "G301")
+EXPLAINS = ("G101", "G102", "G103", "G104", "G105", "G108", "G301", "G303", "G402")
 REQUIRES: tuple[str, ...] = ()
 
 
@@ -86,6 +86,9 @@ def _weights(sick: list[str]) -> Finding:
 
 def _masked(snapshot: Snapshot) -> Finding | None:
     """An infinite derivative that a later zero hides from the parameters."""
+    for op in snapshot.ops:
+        if op.output and op.output.dtype in HALF and _bad(op) and op.name not in _MASKS:
+            return _overflow(op)
     if not any(op.grad_nonfinite for op in snapshot.ops):
         return None
     op = first_backward(snapshot)
@@ -100,6 +103,28 @@ def _masked(snapshot: Snapshot) -> Finding | None:
         evidence=_ranges(op),
         advice=_advice(op),
         confidence=0.8,
+    )
+
+
+def _overflow(op: Op) -> Finding:
+    assert op.output is not None
+    return Finding(
+        CODE,
+        f"`{op.name}` overflows in {op.output.dtype}: {op.output.nonfinite} infinite entries, and "
+        "a later op hides them",
+        "error",
+        "precision",
+        where=(op.module or op.name,),
+        source=op.source,
+        evidence=(
+            Evidence("non-finite entries of its output", op.output.nonfinite, "entries", 0),
+            *_ranges(op),
+        ),
+        advice=(
+            "run this op in float32 or bfloat16 (`with torch.autocast(..., enabled=False)`)",
+            "or scale its input down first",
+        ),
+        confidence=0.9,
     )
 
 
@@ -220,6 +245,13 @@ def _advice(op: Op | None) -> tuple[str, ...]:
 
 # Chinese for the texts above, by template.
 ZH = {
+    "`{op}` overflows in {dtype}: {n} infinite entries, and a later op hides them": (
+        "`{op}` 在 {dtype} 中溢出：{n} 个元素为无穷大，被后面的算子掩盖"
+    ),
+    "run this op in float32 or bfloat16 (`with torch.autocast(..., enabled=False)`)": (
+        "在 float32 或 bfloat16 下运行该算子（`with torch.autocast(..., enabled=False)`）"
+    ),
+    "or scale its input down first": "或先缩小其输入",
     "weights are not finite before the step: {names}": "这一步之前权重已不是有限值：{names}",
     "parameters that are not finite": "含 NaN/Inf 的参数个数",
     "an earlier step or the checkpoint wrote them: load one from before": (
