@@ -16,8 +16,8 @@ from isograd.capture.graph import BackwardGraph, Border
 from isograd.capture.norms import NormLedger, Slot, dense, norm_and_nonfinite, plain
 
 # Nodes that run a backward pass of their own inside, out of sight of hooks.
-# Smallest normal number of float16; below it digits are lost, and below 2**-24 all of them.
-_NORMAL = 2.0**-14
+# Below this, float16 has fewer than four binary digits left; below 2**-24 none.
+_NORMAL = 2.0**-20
 OPAQUE = frozenset(("CheckpointFunctionBackward",))
 
 

@@ -23,6 +23,8 @@ from isograd.capture.norms import (
 from isograd.records.parameter import Missing, ParameterStats
 
 # 256 kB in float32: a chunk stays in the cache for all four passes over it.
+# Of a hundred uniform draws, the largest comes this near to the bound.
+_NEAR = 0.9
 _CHUNK = 65_536
 # norm, absmax, zero_fraction, nonfinite
 Numbers = tuple[float, float, float, int]
@@ -63,8 +65,20 @@ def parameter_stats(
             missing.get(name),
             parameter.requires_grad,
             fans.get(name),
+            _default_init(parameter),
         )
     return out
+
+
+def _default_init(parameter: Tensor) -> bool | None:
+    """True if a frozen weight lies within the bound of `nn.Linear` and `nn.Conv` at their start."""
+    if parameter.requires_grad or parameter.dim() < 2 or not parameter.is_floating_point():
+        return None
+    if parameter.is_meta or not parameter.numel():
+        return None
+    bound = 1 / math.sqrt(math.prod(parameter.shape[1:]))
+    largest = float(parameter.detach().abs().max())
+    return _NEAR * bound < largest <= bound * (1 + 1e-6)
 
 
 def _queue(rows: Rows, tensor: Tensor) -> Slot:

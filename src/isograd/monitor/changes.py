@@ -26,9 +26,10 @@ _TINY = 1e-5
 _STILL = 1e-20
 # Memory of 20 steps and more; and eps that is not far below the gradients it stands beside.
 _LONG_MEMORY = 0.95
+_USUAL = 0.9
 _LARGE_EPS = 1e-7
 # Below this batch size the scatter of single samples may rule; then 16 draws are averaged.
-_FEW = 4
+_FEW = 8
 DRAWS = 16
 
 
@@ -42,6 +43,7 @@ class Situation:
         start: Measurement at the start.
         training: The training as it stands.
         failing: True if it does not learn.
+        poor: True if it fails, or learns little.
         late: True if it learns when it is continued.
         whole_step: True if the user's own iteration is run, so that only hooks can change it.
     """
@@ -51,6 +53,7 @@ class Situation:
     start: Snapshot | None
     training: Training
     failing: bool
+    poor: bool = False
     whole_step: bool = False
     late: bool = False
 
@@ -79,7 +82,7 @@ class Change:
 
 def settings(case: Situation) -> Iterator[Change]:
     """Changes of the optimizer's settings and of what is frozen."""
-    if not case.failing or case.training.broke is not None:
+    if not case.poor or case.training.broke is not None:
         return
     ratio = case.training.update_ratio()
     factors = _SMALLER
@@ -87,19 +90,21 @@ def settings(case: Situation) -> Iterator[Change]:
         factors = (*_SMALLER, *(wanted / ratio for wanted in _MOVING))
     if case.late:
         factors = tuple(factor for factor in factors if factor > 1)
+    elif not case.failing:
+        factors = (_SMALLER[-1],)
     for factor in factors:
         yield Change("rate", _rate(factor), factor)
     facts = case.training.optimizer
     if facts is None:
         return
     if facts.momentum > _LONG_MEMORY:
-        yield Change("momentum", _group("momentum", 0.0), 0.0)
+        yield Change("momentum", _group("momentum", _USUAL), _USUAL)
     if facts.weight_decay > 0:
         yield Change("weight decay", _group("weight_decay", 0.0), 0.0)
     if facts.epsilon > _LARGE_EPS:
         yield Change("eps", _group("eps", 1e-8), 1e-8)
-    samples = case.start.samples if case.start else None
-    if samples is not None and samples <= _FEW and not case.whole_step:
+    samples = (case.start.samples or 1) if case.start else _FEW + 1
+    if case.failing and samples <= _FEW and not case.whole_step:
         yield Change("draws", lambda *_: nullcontext(), DRAWS, draws=DRAWS)
     frozen = [n for n, p in case.model.named_parameters() if not p.requires_grad]
     if frozen and any(case.model.get_parameter(n).is_floating_point() for n in frozen):
@@ -122,8 +127,6 @@ def _group(key: str, value: float) -> Entered:
                 group[key] = value
             if key == "momentum" and "betas" in group:
                 group["betas"] = (value, *group["betas"][1:])
-            if key == "momentum" and "nesterov" in group:
-                group["nesterov"] = False
         return nullcontext()
 
     return enter

@@ -21,15 +21,10 @@ class Flow(TorchFunctionMode):
     Args:
         model: Hooked while the mode is open.
 
-    Attributes:
-        inputs: Per step, the largest RMS of a floating-point input of the model; 0.0 without one.
-        targets: Per step, the largest RMS of a floating-point target; 0.0 without one.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.inputs: list[float] = []
-        self.targets: list[float] = []
         self._model = model
         self._input = self._target = 0.0
         self._inside = 0
@@ -46,12 +41,12 @@ class Flow(TorchFunctionMode):
             before.remove()
             after.remove()
 
-    def stepped(self) -> None:
-        """Close one step."""
-        self.inputs.append(self._input)
-        self.targets.append(self._target)
+    def stepped(self) -> tuple[float, float]:
+        """Close one step: largest RMS of its inputs and of its targets, 0.0 without one."""
+        out = self._input, self._target
         self._input = self._target = 0.0
         self._inside = 0
+        return out
 
     def __torch_function__(
         self,
@@ -65,19 +60,20 @@ class Flow(TorchFunctionMode):
         if not self._inside and (kinds.kind_of(name, "") == "loss" or name in _DIFFERENCES):
             given = (*args, *(kwargs or {}).values())
             if any(isinstance(t, Tensor) and t.requires_grad for t in given):
-                self._target = max(self._target, _largest([t for t in given if _constant(t)]))
+                self._target = max(self._target, largest([t for t in given if constant(t)]))
         return func(*args, **(kwargs or {}))
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._inside += 1
-        given = [t for t in (*args, *kwargs.values()) if _constant(t)]
-        self._input = max(self._input, _largest(given))
+        given = [t for t in (*args, *kwargs.values()) if constant(t)]
+        self._input = max(self._input, largest(given))
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         self._inside -= 1
 
 
-def _constant(value: Any) -> bool:
+def constant(value: Any) -> bool:
+    """True for a floating-point tensor of several entries that needs no gradient."""
     return (
         isinstance(value, Tensor)
         and not value.requires_grad
@@ -86,7 +82,8 @@ def _constant(value: Any) -> bool:
     )
 
 
-def _largest(tensors: Sequence[Tensor]) -> float:
+def largest(tensors: Sequence[Tensor]) -> float:
+    """Largest RMS of some tensors; 0.0 without one."""
     with torch._C.DisableTorchFunction():
         sizes = [float(t.detach().double().square().mean()) ** 0.5 for t in tensors]
     return max((s for s in sizes if s == s), default=0.0)

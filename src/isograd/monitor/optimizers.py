@@ -29,7 +29,9 @@ def facts(optimizer: torch.optim.Optimizer, model: nn.Module) -> OptimizerFacts:
         name=type(optimizer).__name__,
         learning_rates=tuple(float(group.get("lr", 0.0)) for group in groups),
         momentum=max((_momentum(group) for group in groups), default=0.0),
-        weight_decay=max((float(g.get("weight_decay") or 0.0) for g in groups), default=0.0),
+        weight_decay=max(
+            (float(g.get("weight_decay") or 0.0) for g in groups), key=abs, default=0.0
+        ),
         epsilon=float(first.get("eps") or 0.0) if adaptive else 0.0,
         maximize=any(bool(group.get("maximize")) for group in groups),
         adaptive=adaptive,

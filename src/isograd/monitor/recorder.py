@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from array import array
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ from isograd.records.training import OptimizerFacts, ParameterTrack, Training
 
 # Own time / time between steps that is never exceeded for long; see `_due`.
 BUDGET = 0.05
-_DENSE_STEPS = 20
+# The start of a training tells most: these steps are recorded whole whatever they cost.
+_DENSE_STEPS = 100
 
 
 class Recorder:
@@ -41,8 +43,8 @@ class Recorder:
         self.facts: OptimizerFacts = facts(optimizer, model)
         self._dense = dense
         self.steps = 0
-        self._losses: list[float] = []
-        self._rates: list[float] = []
+        self._losses = array("d")
+        self._rates = array("d")
         self._tracks: dict[str, tuple[list[float], ...]] = {
             name: ([], [], [], [], []) for name in self._parameters
         }
@@ -58,6 +60,11 @@ class Recorder:
         self._told = False
         self._inside = False
         self._before: dict[str, Tensor] = {}
+        self._moved: dict[str, Tensor] = {}
+        self._slope = 0.0
+        self.secants: list[float] = []
+        self.inputs = array("d")
+        self.targets = array("d")
         self._recording = True
         self._spent = 0.0
         self._started = time.perf_counter()
@@ -77,6 +84,7 @@ class Recorder:
             handle.remove()
         self._handles = []
         self._before.clear()
+        self._moved.clear()
 
     def before_backward(self) -> None:
         """Tell it that a backward pass begins: what lies in `.grad` now will be added to."""
@@ -124,15 +132,27 @@ class Recorder:
             backwards=tuple(self.backwards),
             clip_ratio=tuple(self.clip_ratios),
             stale=tuple(self.stale),
+            secant=tuple(self.secants),
+            inputs=tuple(self.inputs),
+            targets=tuple(self.targets),
         )
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self._inside = True
         self._recording = self._due()
+        loss = self._latest_loss if self._backwards or self._told else None
+        self._losses.append(math.nan if loss is None else float(loss))
+        self._rates.append(
+            max((float(g.get("lr", 0.0)) for g in optimizer.param_groups), default=0)
+        )
         if not self._recording:
+            self._slope = 0.0
+            self._moved.clear()
             return
         begin = time.perf_counter()
         with torch.no_grad():
+            if self._slope < 0:
+                self.secants.append(1 - self._along() / self._slope)
             seen = {}
             for name, parameter in self._parameters.items():
                 seen[name] = _norm(parameter.grad)
@@ -148,11 +168,6 @@ class Recorder:
         self.clip_ratios.append(now / raw if raw > 0 else 1.0)
         self._last_norm = now
         self.backwards.append(self._backwards)
-        loss = self._latest_loss if self._backwards or self._told else None
-        self._losses.append(float("nan") if loss is None else float(loss))
-        self._rates.append(
-            max((float(g.get("lr", 0.0)) for g in optimizer.param_groups), default=0)
-        )
         self._spent += time.perf_counter() - begin
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -167,10 +182,26 @@ class Recorder:
             for name, parameter in self._parameters.items():
                 before = self._before.pop(name)
                 track = self._tracks[name]
-                track[1].append(_norm(parameter.detach() - before))
+                self._moved[name] = parameter.detach() - before
+                track[1].append(_norm(self._moved[name]))
                 if parameter.dtype in (torch.float16, torch.bfloat16):
                     track[3].append(float((parameter != before).float().mean()))
+            self._slope = self._along()
         self._spent += time.perf_counter() - begin
+
+    def _along(self) -> float:
+        """Slope of the loss along the latest update, by the gradients that are there."""
+        total = 0.0
+        for name, update in self._moved.items():
+            gradient = self._parameters[name].grad
+            if gradient is not None and gradient.layout is torch.strided:
+                total += float(torch.sum(update.float() * gradient.float().conj()).real)
+        return total if math.isfinite(total) else 0.0
+
+    def saw_flow(self, inputs: float, targets: float) -> None:
+        """Tell it how large inputs and targets of this step are."""
+        self.inputs.append(inputs)
+        self.targets.append(targets)
 
     def _total(self, norms: dict[str, float]) -> float:
         """Norm over the parameters that the optimizer holds."""

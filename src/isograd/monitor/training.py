@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from statistics import median
 from typing import Any
 
 import torch
@@ -21,13 +20,22 @@ from isograd.errors import IsogradError, StepError
 from isograd.monitor.backwards import observed
 from isograd.monitor.changes import Change, Situation, settings
 from isograd.monitor.flow import Flow
+from isograd.monitor.leak import sample_leak
 from isograd.monitor.recorder import Recorder
 from isograd.monitor.tampering import flows
 from isograd.monitor.terms import NoSuchTermError
 from isograd.monitor.twins import input_use, shuffled_loss
 from isograd.records.history import History
 from isograd.records.snapshot import Snapshot
-from isograd.records.training import FELL, STANDARD_ERRORS, Replay, Training, learnt
+from isograd.records.training import (
+    FELL,
+    STANDARD_ERRORS,
+    Replay,
+    Training,
+    end_of,
+    learnt,
+    start_of,
+)
 
 TrainStep = Callable[[nn.Module, torch.optim.Optimizer], Any]
 NO_STEP = "the optimizer took no step"
@@ -35,6 +43,8 @@ NO_STEP = "the optimizer took no step"
 _DRAWS = 12
 # How many times as long a training that fails is given before it is said to learn nothing.
 _PATIENCE = 4
+# A loss that is halved leaves little to ask.
+_WELL = 0.5
 # Plain SGD at a rate at which a net with sane gradients moves and does not diverge.
 _DEFAULT_RATE = 0.01
 
@@ -73,8 +83,12 @@ def train_copy(
             training = replace(training, uses=input_use(twin, step))
         training = replace(training, scheduled=_scheduled(trainer, training.learning_rate))
         if training.loss:
-            failing = not training.scheduled and not _helped(training)
-            case = Situation(model, optimizer, start, training, failing, train_step is not None)
+            samples = start.samples if start is not None else None
+            failing = not training.scheduled and not _helped(training, samples)
+            poor = not training.scheduled and not _helped(training, samples, _WELL)
+            case = Situation(
+                model, optimizer, start, training, failing, poor, train_step is not None
+            )
             replays: list[Replay] = []
             if failing and not training.stopped:
                 longer = _longer(training, twin, trainer, step, train_step, steps)
@@ -88,7 +102,11 @@ def train_copy(
             training = replace(training, replays=tuple(replays))
             if failing:
                 generators.restore()
-                training = replace(training, shuffled_loss=shuffled_loss(_copied(model), step))
+                training = replace(
+                    training,
+                    shuffled_loss=shuffled_loss(_copied(model), step),
+                    leak=sample_leak(_copied(model), step),
+                )
         return training
 
 
@@ -117,7 +135,7 @@ def _followed(
                 except RuntimeError as error:  # the optimizer's own, as in the user's loop
                     stopped = f"step {number} raised {type(error).__name__}: {error}"
                     break
-                flow.stepped()
+                recorder.saw_flow(*flow.stepped())
                 if not recorder.finite():
                     value = recorder.latest()
                     what = "the gradient is not finite"
@@ -133,8 +151,7 @@ def _followed(
         broke = _reproduced(twin, step)
     if not stopped and steps and not recorder.steps:
         stopped = NO_STEP
-    training = recorder.training(stopped, _end(twin, step))
-    return replace(training, inputs=tuple(flow.inputs), targets=tuple(flow.targets), broke=broke)
+    return replace(recorder.training(stopped, _end(twin, step)), broke=broke)
 
 
 def _reproduced(twin: nn.Module, step: Step) -> Snapshot | None:
@@ -173,12 +190,10 @@ def copied_optimizer(
     return twin_optimizer
 
 
-def _helped(training: Training) -> bool:
-    """True if the last fifth of the losses lies clearly below the first, thanks to the inputs."""
-    loss = training.loss
-    part = max(1, len(loss) // 5)
-    start, end = median(loss[:part]), median(loss[-part:])
-    fell = math.isfinite(end) and start - end > FELL * abs(start)
+def _helped(training: Training, samples: int | None = None, share: float = FELL) -> bool:
+    """True if the loss falls by a share of its start, thanks to the inputs."""
+    start, end = start_of(training.loss, samples), end_of(training.loss)
+    fell = math.isfinite(end) and start - end > share * abs(start)
     return fell and (training.uses is None or training.uses >= STANDARD_ERRORS)
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from isograd.capture.sighting import Sighting
+from isograd.monitor.inflow import Inflow
 from isograd.monitor.recorder import Recorder
 from isograd.records.finding import Diagnosis
 from isograd.records.snapshot import Snapshot
@@ -46,6 +47,7 @@ class Watch:
         self._model = model
         self._judge = judge
         self._recorder = Recorder(model, optimizer)
+        self._inflow = Inflow(model)
         self._optimizer = optimizer
         self._sighting: Sighting | None = None
         self._aimed = False
@@ -67,6 +69,7 @@ class Watch:
             return
         self._open = True
         self._recorder.attach()
+        self._inflow.open()
         self._handle = self._optimizer.register_step_post_hook(self._stepped)
         self._backward = torch.autograd.backward
         torch.autograd.backward = self._seen_backward
@@ -82,6 +85,7 @@ class Watch:
             torch.autograd.backward = self._backward
         self._handle.remove()
         self._recorder.detach()
+        self._inflow.close()
 
     def log(self, **scalars: float) -> None:
         """Tell numbers that cannot be seen from outside.
@@ -128,6 +132,7 @@ class Watch:
 
     def _stepped(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self._steps += 1
+        self._recorder.saw_flow(*self._inflow.taken())
         self._drop()
         if self._steps in _PROBE_STEPS:
             self._aim()

@@ -42,8 +42,8 @@ class Op:
         dim: Dimension of a softmax, counted from the front; None for other ops.
         rising: Share of positive entries in the gradient that arrives at a log-likelihood: 0 if
             each is raised by the step, 1 if each is lowered; None for other ops.
-        underflow: Share of the float16 gradient that arrives which is below the smallest normal
-            number, zeros of the forward pass's own making included; None in other dtypes.
+        underflow: Share of the float16 gradient that arrives with fewer than four binary
+            digits left (below 1e-6), zeros included; None in other dtypes.
         inputs: Statistics of its first floating-point input, where they were taken.
         output: Statistics of its first output, where they were taken.
         units: Behaviour of the units, for activation functions.

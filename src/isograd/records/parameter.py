@@ -35,6 +35,8 @@ class ParameterStats:
         weight_norm: Euclidean norm of the parameter.
         missing: Why there is no gradient, or None.
         requires_grad: The parameter's flag.
+        default_init: For a frozen weight, True if it looks like PyTorch's default draw: no entry
+            lies outside 1/sqrt(fan_in), and the largest comes near it. None for others.
         fan_in: Inputs per unit for a weight of a linear or convolution layer, else None.
     """
 
@@ -48,6 +50,7 @@ class ParameterStats:
     missing: Missing | None = None
     requires_grad: bool = True
     fan_in: int | None = None
+    default_init: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,9 +60,13 @@ class ParameterTrack:
 
 # A loss that falls by less has not moved: batches scatter by that much.
 FELL = 0.05
+# The same for a training that was given four times as long.
+LATE = 0.1
 # Two standard errors; healthy trainings of 50 steps reach 2.4 or more, most over 8
 # (benchmarks/diagnosis, dev half).
 STANDARD_ERRORS = 2.0
+# Below this batch size, one loss says little.
+LARGE_BATCH = 16
 # The same where up to four looks are taken.
 LATE_ERRORS = 3.0
 
@@ -73,10 +77,22 @@ def end_of(loss: tuple[float, ...]) -> float:
     return median(loss[-part:]) if loss and math.isfinite(loss[-1]) else math.inf
 
 
+def start_of(loss: tuple[float, ...], samples: int | None) -> float:
+    """The loss to compare progress with: the first, or a median of many for small batches.
+
+    Args:
+        loss: Loss at each step.
+        samples: Size of a batch; below 16 single losses scatter too much.
+    """
+    if samples is not None and samples >= LARGE_BATCH:
+        return loss[0]
+    return median(loss[: max(1, len(loss) // 5)])
+
+
 def learnt(training: Training, longer: Replay) -> bool:
     """True if a training that stood still learns when it is continued."""
     start = median(training.loss[: max(1, len(training.loss) // 5)])
-    fell = math.isfinite(longer.end()) and start - longer.end() > FELL * abs(start)
+    fell = math.isfinite(longer.end()) and start - longer.end() > LATE * abs(start)
     return fell and (longer.uses is None or longer.uses >= LATE_ERRORS)
 
 
@@ -122,9 +138,14 @@ class Training:
         replays: The same training with one thing changed, where that may explain a failure.
         shuffled_loss: Loss at the start with the inputs of the batch shuffled against their
             targets: what the net scores without knowing its input. None if not measured.
+        leak: Share of the first half of a batch whose outputs change when the second half is
+            replaced, in evaluation mode; None if not measured.
         scheduled: True if a scheduler holds the rate away from its full value at the start.
         inputs: Largest RMS of an input of the model at each step; empty if not followed.
         targets: The same of the targets of its loss.
+        secant: Per step, `1 - s1 / s0`, where s0 and s1 are the slopes of the loss along its
+            update before and after it: rate times curvature. 0 on a straight slope, 1 if it
+            lands in the valley, 2 at the limit of stability, about 1 if batches disagree.
         broke: Measurement of a step like the one that was not finite, on the weights before it.
         clip_ratio: Gradient norm that the optimizer saw / norm after the backward pass.
     """
@@ -140,10 +161,12 @@ class Training:
     stale: tuple[float, ...] = ()
     uses: float | None = None
     replays: tuple[Replay, ...] = ()
+    leak: float | None = None
     scheduled: bool = False
     shuffled_loss: float | None = None
     inputs: tuple[float, ...] = ()
     targets: tuple[float, ...] = ()
+    secant: tuple[float, ...] = ()
     broke: Snapshot | None = None
 
     def update_ratio(self) -> float:

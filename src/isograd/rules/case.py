@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import median
 
 from isograd.records import Chain, LayerSpeed, Link, Op, Snapshot
 from isograd.records.chain import decades
 from isograd.records.finding import Cause
-from isograd.records.training import FELL, STANDARD_ERRORS, Replay, Training, end_of, learnt
+from isograd.records.training import (
+    FELL,
+    STANDARD_ERRORS,
+    Replay,
+    Training,
+    end_of,
+    learnt,
+    start_of,
+)
 
 # The kind of factor that lost or gained the most names the cause.
 CAUSES: dict[str, Cause] = {
@@ -99,9 +106,13 @@ class Case:
         training = self.training
         if training is None or len(training.loss) < 5:
             return None
-        part = max(1, len(training.loss) // 5)
-        start, end = median(training.loss[:part]), median(training.loss[-part:])
-        return math.isfinite(end) and start - end > 0.1 * abs(start)
+        end = end_of(training.loss)
+        return math.isfinite(end) and self.start - end > 0.1 * abs(self.start)
+
+    @cached_property
+    def start(self) -> float:
+        """The loss that the short training starts with."""
+        return start_of(self.training.loss, self.snapshot.samples) if self.training else math.nan
 
     @cached_property
     def failing(self) -> bool:
@@ -117,9 +128,7 @@ class Case:
         training = self.training
         if training is None or training.scheduled or not training.loss:
             return False
-        part = max(1, len(training.loss) // 5)
-        start = median(training.loss[:part])
-        return self.failing or not end_of(training.loss) < 0.5 * abs(start)
+        return self.failing or not end_of(training.loss) < 0.5 * abs(self.start)
 
     @cached_property
     def learns_later(self) -> bool:
@@ -149,7 +158,9 @@ class Case:
         left = end_of(self.training.loss)
         if not math.isfinite(left):
             return 1.0
-        return (left - replay.end()) / max(abs(left), 1e-300)
+        # A loss that crosses 0 is small there for no reason.
+        size = abs(left) if left > 0 and replay.end() > 0 else max(abs(left), abs(self.start))
+        return (left - replay.end()) / max(size, 1e-300)
 
     def reads(self, index: int) -> set[int]:
         """Ops whose numbers an op reads, looking through reshapes and dropout."""

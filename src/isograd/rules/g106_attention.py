@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isograd.records import Evidence, Finding
+from isograd.records import Evidence, Finding, Op
 from isograd.rules.case import Case
 
 CODE = "G106"
@@ -34,7 +34,7 @@ def check(case: Case) -> Iterator[Finding]:
     """One finding for all collapsed attention ops."""
     hit = [
         op
-        for op in case.snapshot.ops
+        for op in (*case.snapshot.ops, *(_later(case)))
         if op.kind == "attention"
         and op.attention is not None
         and op.on_path
@@ -63,6 +63,12 @@ def check(case: Case) -> Iterator[Finding]:
         ),
         confidence=0.9,
     )
+
+
+def _later(case: Case) -> tuple[Op, ...]:
+    """Ops at the end of a training that learns little."""
+    end = case.training.end if case.training is not None and case.poor else None
+    return end.ops if end is not None else ()
 
 
 # Chinese for the texts above, by template.

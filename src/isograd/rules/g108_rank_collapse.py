@@ -34,8 +34,9 @@ REQUIRES: tuple[str, ...] = ()
 # Healthy nets keep a tenth or more between samples and tokens at the start; collapsed ones less
 # than a thousandth (benchmarks/diagnosis, dev half).
 ALIKE = 0.01
-# A training that fails and has lost seven eighths of the difference is explained by that.
-ALIKE_FAILING = 0.125
+# A training that does not use its inputs and has lost six sevenths of the difference is
+# explained by that.
+ALIKE_FAILING = 0.15
 APART = 0.1
 # Depth from which a gradual loss of difference is called collapse.
 DEEP = 6
@@ -47,19 +48,27 @@ def check(case: Case) -> Iterator[Finding]:
         ops = [op for op in case.snapshot.ops if _share(op, what) is not None and op.on_path]
         if len(ops) < 2 or (_share(ops[0], what) or 0.0) < APART:
             continue
-        before = ops[:-1] if what == "between" else ops
-        worst = min(before[1:], key=lambda op: _share(op, what) or 0.0, default=None)
+        worst = min(ops[1:], key=lambda op: _share(op, what) or 0.0, default=None)
         if worst is None:
             continue
         left, first = _share(worst, what) or 0.0, _share(ops[0], what) or 1.0
+        if what == "between":
+            first = max(first, _data(case))
         gradual = case.blind and len(ops) >= DEEP and left < ALIKE_FAILING * first
-        if (left < ALIKE or gradual) and not _erased(worst):
+        whole = what == "tokens" or worst is not ops[-1]
+        if ((left < ALIKE and whole) or gradual) and not _erased(worst):
             yield _finding(case, what, ops[0], worst, left)
             return
 
 
 def _share(op: Op, what: str) -> float | None:
     return getattr(op.output, what) if op.output else None
+
+
+def _data(case: Case) -> float:
+    """The share of the data themselves that differs between samples."""
+    shares = [op.inputs.between or 0.0 for op in case.snapshot.ops if op.inputs and not op.sources]
+    return max(shares, default=0.0)
 
 
 def _erased(op: Op) -> bool:

@@ -29,7 +29,7 @@ from isograd.records.finding import Cause
 from isograd.rules.case import Case
 
 CODE = "G112"
-EXPLAINS = ("G301", "G303", "G308", "G402", "G403", "G404", "G409", "G601")
+EXPLAINS = ("G301", "G303", "G308", "G402", "G409", "G601")
 REQUIRES = ("layers",)
 
 # Healthy nets stay within a factor of 30 (benchmarks/diagnosis, dev half); a residual net whose
@@ -40,8 +40,14 @@ _CAUSES: dict[str, Cause] = {"residual": "residual-scale", "recurrence": "recurr
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding if the signal changes that much and the net does not learn."""
-    layers = case.snapshot.layers
-    first, last = (case.snapshot.ops[layers[i].op_index] for i in (0, -1))
+    layers = [
+        op
+        for op in case.snapshot.ops
+        if op.kind in ("weight", "recurrence") and op.on_path and _rms(op) > 0
+    ]
+    if len(layers) < 2:
+        return
+    first, last = layers[0], layers[-1]
     if first.output is None or last.inputs is None or not case.failing:
         return
     start, end = first.output.rms, last.inputs.rms
@@ -52,7 +58,8 @@ def check(case: Case) -> Iterator[Finding]:
         return
     by_kind = _walk(case, last, first)
     kind = max(by_kind, key=lambda k: by_kind[k] * math.copysign(1, grown), default="weight")
-    cause = _CAUSES.get(kind, "weight-scale")
+    looped = any(op.loops for op in layers)
+    cause = "recurrence" if looped else _CAUSES.get(kind, "weight-scale")
     how = "explodes" if grown > 0 else "dies out"
     yield Finding(
         CODE,

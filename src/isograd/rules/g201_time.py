@@ -27,7 +27,9 @@ from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding, TimeGains
 from isograd.records.chain import decades
+from isograd.rules import proof
 from isograd.rules.case import Case
+from isograd.rules.loops import handwritten
 
 CODE = "G201"
 EXPLAINS = ("G402",)
@@ -35,11 +37,13 @@ REQUIRES: tuple[str, ...] = ()
 
 # A ten-thousandth of the largest: below the scatter between batches by two orders of magnitude.
 DECADES = 4.0
+# A gain of exactly 0 counts as float32's smallest number.
+ZERO = 45.0
 
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding for each layer whose first state gets next to nothing, or far too much."""
-    for track in case.snapshot.recurrent:
+    for track in (*case.snapshot.recurrent, *handwritten(case.snapshot)):
         top = max(track.norms, default=0.0)
         if top <= 0 or len(track.norms) < 2:
             continue
@@ -50,10 +54,22 @@ def check(case: Case) -> Iterator[Finding]:
             yield _finding(case, track, lost, "vanishes")
         elif grown > DECADES:
             yield _finding(case, track, grown, "explodes")
+        elif case.failing and _product(track) < -DECADES and not _explained(case):
+            yield _finding(case, track, _product(track), "vanishes")
+
+
+def _product(track: TimeGains) -> float:
+    """Decades of the product of the gains: what reaches the first state from the last."""
+    return sum(decades(gain) if gain > 0 else -ZERO for gain in track.gains)
+
+
+def _explained(case: Case) -> bool:
+    """True if a replay with one other thing changed learns."""
+    return proof.specific(case) is not None or proof.proved(case, "rate") is not None
 
 
 def _finding(case: Case, track: TimeGains, value: float, how: str) -> Finding:
-    fails = case.learns is False
+    fails = case.failing
     steps = len(track.norms)
     severity = "error" if fails else ("warning" if how == "explodes" else "info")
     return Finding(

@@ -39,7 +39,7 @@ def check(case: Case) -> Iterator[Finding]:
         return
     facts = training.optimizer
     if facts.not_owned:
-        yield _lost(facts, len(case.snapshot.parameters))
+        yield _lost(case, facts)
     still = [name for name in facts.frozen_rate if not any(training.parameters[name].update)]
     if still and any(any(track.update) for track in training.parameters.values()):
         yield Finding(
@@ -64,9 +64,16 @@ def check(case: Case) -> Iterator[Finding]:
         )
 
 
-def _lost(facts: OptimizerFacts, total: int) -> Finding:
-    replaced = facts.foreign > 0
-    why = "it holds others that are not the model's" if replaced else "it was given others only"
+def _lost(case: Case, facts: OptimizerFacts) -> Finding:
+    total = len(case.snapshot.parameters)
+    parameters = case.snapshot.parameters
+    # A part that is left out while the rest fails to learn without it was forgotten.
+    idle = [n for n in facts.not_owned if n in parameters and parameters[n].grad_norm > 0]
+    forgotten = case.failing and 2 * len(idle) > len(facts.not_owned)
+    replaced = facts.foreign > 0 or forgotten
+    why = (
+        "it holds others that are not the model's" if facts.foreign else "it was given others only"
+    )
     return Finding(
         CODE,
         f"{facts.name} does not hold {span(list(facts.not_owned))}: {why}",

@@ -1,6 +1,8 @@
 """G303: the learning rate keeps the net from learning, shown by replay.
 
 What it checks:
+    In a loop that cannot be run again (`watch`), the slope of the loss along each update, before
+    and after it: rate times curvature, above 2 for eight steps in a row without a lower loss.
     Where a short training does not lower the loss, the same training is run again on fresh
     copies with smaller rates and, where weights hardly move, with rates that move them by 0.1 to
     1 % a step. If one of them lowers the loss clearly, the rate is the cause: too high if a
@@ -26,12 +28,12 @@ import math
 from collections.abc import Iterator
 from statistics import median
 
-from isograd.records import Evidence, Finding
+from isograd.records import Evidence, Finding, Training
 from isograd.rules import proof
 from isograd.rules.case import Case
 
 CODE = "G303"
-EXPLAINS: tuple[str, ...] = ()
+EXPLAINS = ("G108", "G308", "G402")
 REQUIRES = ("training",)
 
 # A replay counts if it takes this share off the loss that the user's rate leaves. Weights that
@@ -43,6 +45,9 @@ SOLVED = 0.5
 # An update of a hundred-thousandth of the weight per step: a hundred times below the field's
 # rule of thumb. Fine-tuning at 1e-5 with Adam moves weights fifty times faster.
 TINY = 1e-5
+# Rate times curvature at which a step lands as high as it started, over this many steps.
+LIMIT = 2.0
+STEPS = 8
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -51,14 +56,18 @@ def check(case: Case) -> Iterator[Finding]:
     if training is None or training.scheduled:
         return
     replays = [r for r in training.replays if r.change == "rate"]
+    if not training.replays:
+        yield from _unstable(case, training)
+        return
     shuffled = training.shuffled_loss
     if shuffled is not None and training.loss[0] < SOLVED * shuffled:
         return
     left = _end(training.loss)
+    share = GAIN_HIGH if case.failing else proof.SHARE_POOR
     helped = {
         replay.factor: _end(replay.loss)
         for replay in replays
-        if _end(replay.loss) < (1 - _gain(replay.factor)) * left
+        if case.gain(replay) > _gain(replay.factor, share)
     }
     if not helped:
         return
@@ -81,7 +90,9 @@ def check(case: Case) -> Iterator[Finding]:
         "error",
         "learning-rate",
         evidence=(
-            Evidence("loss with the replayed rate", helped[factor], "", (1 - _gain(factor)) * left),
+            Evidence(
+                "loss with the replayed rate", helped[factor], "", (1 - _gain(factor, share)) * left
+            ),
             Evidence("median update ratio", update, "", TINY if factor > 1 else None),
             Evidence("learning rate", max(training.learning_rate, default=0.0)),
         ),
@@ -91,17 +102,46 @@ def check(case: Case) -> Iterator[Finding]:
     )
 
 
+def _unstable(case: Case, training: Training) -> Iterator[Finding]:
+    """A stretch of steps, each of which lands higher than it started."""
+    windows = [
+        median(training.secant[i : i + STEPS]) for i in range(len(training.secant) - STEPS + 1)
+    ]
+    worst = max(windows, default=0.0)
+    if not worst > LIMIT or not case.failing:
+        return
+    yield Finding(
+        CODE,
+        f"learning rate above the limit of stability: rate times curvature is {worst:.2f}, limit 2",
+        "error",
+        "learning-rate",
+        evidence=(
+            Evidence("rate times curvature along the step", worst, "", LIMIT, "median of 8 steps"),
+            Evidence("learning rate", max(training.learning_rate, default=0.0)),
+        ),
+        advice=(f"divide the learning rate by {max(3, round(2 * worst / LIMIT))} and run again",),
+        confidence=0.8,
+        step=len(training.loss) - 1,
+    )
+
+
 def _end(loss: tuple[float, ...]) -> float:
     part = max(1, len(loss) // 5)
     return median(loss[-part:]) if loss and math.isfinite(loss[-1]) else math.inf
 
 
-def _gain(factor: float) -> float:
-    return GAIN_LOW if factor > 1 else GAIN_HIGH
+def _gain(factor: float, share: float) -> float:
+    return GAIN_LOW if factor > 1 else share
 
 
 # Chinese for the texts above, by template.
 ZH = {
+    "learning rate above the limit of stability: rate times curvature is {x}, limit 2": (
+        "学习率超过稳定极限：学习率乘以曲率为 {x}，极限是 2"
+    ),
+    "rate times curvature along the step": "沿更新方向的学习率乘以曲率",
+    "median of 8 steps": "8 步的中位数",
+    "divide the learning rate by {n} and run again": "把学习率除以 {n} 后再试",
     "learning rate too high: {f} times the rate ends at a loss of {a} instead of {b}": (
         "学习率过高：用 {f} 倍的学习率，损失可降到 {a} 而不是 {b}"
     ),

@@ -49,6 +49,9 @@ def check(case: Case) -> Iterator[Finding]:
     limit = LANDED_ADAPTIVE if adaptive else LANDED
     if not 0 <= ratio < limit or _loss_scale(ratio):
         return
+    if ratio == 0:
+        yield _cleared()
+        return
     yield Finding(
         CODE,
         f"clipped away: the optimizer sees {ratio:.2g} of the gradient",
@@ -71,6 +74,20 @@ def check(case: Case) -> Iterator[Finding]:
     )
 
 
+def _cleared() -> Finding:
+    return Finding(
+        CODE,
+        "gradients are zero when the optimizer steps: they are cleared after the backward pass",
+        "error",
+        "accumulation",
+        evidence=(
+            Evidence("gradient norm at the optimizer / after backward", 0.0, "", LANDED, "median"),
+        ),
+        advice=("call `optimizer.zero_grad()` before the backward pass or after `step()`",),
+        confidence=0.95,
+    )
+
+
 def _loss_scale(ratio: float) -> bool:
     """True for an exact power of two, as a loss scaler uses."""
     if ratio <= 0:
@@ -81,6 +98,13 @@ def _loss_scale(ratio: float) -> bool:
 
 # Chinese for the texts above, by template.
 ZH = {
+    "gradients are zero when the optimizer steps: they are cleared after the backward pass": (
+        "优化器更新时梯度为零：梯度在反向传播之后就被清零了"
+    ),
+    "call `optimizer.zero_grad()` before the backward pass or after `step()`": (
+        "在反向传播之前或 `step()` 之后调用 `optimizer.zero_grad()`"
+    ),
+    "median": "中位数",
     "clipped away: the optimizer sees {x} of the gradient": (
         "梯度几乎被裁剪掉：优化器只看到其中的 {x}"
     ),

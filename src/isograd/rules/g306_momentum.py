@@ -19,20 +19,27 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 
-from isograd.records import Evidence, Finding
+from isograd.records import Evidence, Finding, Training
 from isograd.rules.case import Case
 
 CODE = "G306"
 EXPLAINS = ("G301", "G303", "G308")
 REQUIRES = ("training",)
 LIMIT = 1.0
+# A memory of a hundred steps and more; and a loss that rises again this many times over.
+LONG = 0.99
+SWING = 3.0
 
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding if the momentum does not decay."""
     facts = case.training.optimizer if case.training else None
-    if facts is None or facts.momentum < LIMIT:
+    if facts is None or case.training is None:
+        return
+    if facts.momentum < LIMIT:
+        yield from _swings(case, case.training, facts.momentum)
         return
     yield Finding(
         CODE,
@@ -45,8 +52,35 @@ def check(case: Case) -> Iterator[Finding]:
     )
 
 
+def _swings(case: Case, training: Training, momentum: float) -> Iterator[Finding]:
+    """A momentum that swings through the valley and up the other side."""
+    if momentum < LONG or len(training.loss) < 10:
+        return
+    smooth = [median(training.loss[i : i + 3]) for i in range(len(training.loss) - 2)]
+    best = smooth.index(min(smooth))
+    if smooth[best] <= 0 or max(smooth[best:]) < SWING * smooth[best]:
+        return
+    yield Finding(
+        CODE,
+        f"momentum {momentum:g} remembers {1 / (1 - momentum):.0f} steps and swings: the loss "
+        f"falls to {smooth[best]:.3g} and rises again to {max(smooth[best:]):.3g}",
+        "error",
+        "learning-rate",
+        evidence=(
+            Evidence("momentum", momentum, "", LONG),
+            Evidence("rise after the best loss", max(smooth[best:]) / smooth[best], "", SWING),
+        ),
+        advice=("use a momentum of 0.9",),
+        confidence=0.8,
+    )
+
+
 # Chinese for the texts above, by template.
 ZH = {
+    "momentum {m} remembers {n} steps and swings: the loss falls to {a} and rises again to {b}": (
+        "动量 {m} 记住 {n} 步并来回摆动：损失降到 {a} 后又升到 {b}"
+    ),
+    "rise after the best loss": "最低损失之后的回升",
     "momentum {m} of {name} never forgets a gradient": "{name} 的动量 {m} 永远不会遗忘梯度",
     "momentum": "动量",
     "use a momentum of 0.9": "使用 0.9 的动量",

@@ -32,6 +32,8 @@ EXPLAINS = ("G402",)
 REQUIRES = ("training",)
 FACTOR = 6.0
 NEAR_ZERO = 0.1
+# A loss that ends above its start by more than batches scatter.
+WORSE = 1.05
 # A gradient along the weight itself, downhill: what grows is wanted by the loss.
 REWARDED = -0.6
 
@@ -41,7 +43,7 @@ def check(case: Case) -> Iterator[Finding]:
     training = case.training
     if training is None or len(training.loss) < 5:
         return
-    sizes = {n: p.shape for n, p in case.snapshot.parameters.items() if len(p.shape) > 1}
+    sizes = {n: p.shape for n, p in case.snapshot.parameters.items() if not n.endswith("bias")}
     scale = {
         n: _rms(training.parameters[n].weight[0], s)
         for n, s in sizes.items()
@@ -59,7 +61,8 @@ def check(case: Case) -> Iterator[Finding]:
     if name is None or not grown[name] > FACTOR:
         return
     rewarded = _rewarded(training, name)
-    if not (case.failing or rewarded):
+    worse = bool(training.stopped) or case.blind or training.loss[-1] > WORSE * case.start
+    if not (case.failing and worse) and not rewarded:
         return  # weights that start small and learn grow, and are left alone
     radial = training.parameters[name].radial
     yield Finding(
@@ -83,7 +86,8 @@ def check(case: Case) -> Iterator[Finding]:
 
 def _rewarded(training: Training, name: str) -> bool:
     """True if the loss falls without end because this weight grows."""
-    radial = training.parameters[name].radial
+    tracks = [t.radial for n, t in training.parameters.items() if t.radial and "bias" not in n]
+    radial = [median(track) for track in tracks]
     fell = training.loss[-1] < 0 and abs(training.loss[-1]) > FACTOR * abs(training.loss[0])
     return fell and len(radial) > 0 and median(radial) < REWARDED
 

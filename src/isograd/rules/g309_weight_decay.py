@@ -26,12 +26,16 @@ from isograd.rules import proof
 from isograd.rules.case import Case
 
 CODE = "G309"
-EXPLAINS = ("G101", "G303", "G307", "G402")
+EXPLAINS = ("G101", "G301", "G303", "G307", "G308", "G402", "G601")
 REQUIRES = ("training",)
 
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding if the training learns without decay."""
+    negative = training_decay(case)
+    if negative < 0:
+        yield _negative(negative)
+        return
     replay = proof.proved(case, "weight decay") or proof.released(case, "weight decay")
     training = case.training
     if replay is None or training is None or training.optimizer is None:
@@ -54,9 +58,31 @@ def check(case: Case) -> Iterator[Finding]:
     )
 
 
+def training_decay(case: Case) -> float:
+    """Weight decay of the optimizer, 0 without one."""
+    facts = case.training.optimizer if case.training else None
+    return facts.weight_decay if facts else 0.0
+
+
+def _negative(decay: float) -> Finding:
+    return Finding(
+        CODE,
+        f"weight decay of {decay:g} is negative: weights grow at each step whatever the loss says",
+        "error",
+        "weight-decay",
+        evidence=(Evidence("weight decay", decay, "", 0.0),),
+        advice=("use a positive `weight_decay`, or 0",),
+        confidence=0.95,
+    )
+
+
 # Chinese for the texts above, by template.
 ZH = {
     **proof.ZH,
+    "weight decay of {d} is negative: weights grow at each step whatever the loss says": (
+        "权重衰减 {d} 为负：无论损失如何，权重每步都在增长"
+    ),
+    "use a positive `weight_decay`, or 0": "使用正的 `weight_decay`，或设为 0",
     "weight decay of {d} shrinks the weights away: without it the loss ends at {a}": (
         "权重衰减 {d} 把权重压没了：去掉它之后损失降到 {a}"
     ),

@@ -27,7 +27,7 @@ from isograd.rules import proof
 from isograd.rules.case import Case
 
 CODE = "G403"
-EXPLAINS = ("G101", "G102", "G103", "G104", "G301", "G303", "G308", "G402", "G601")
+EXPLAINS = ("G101", "G102", "G103", "G104", "G112", "G301", "G303", "G308", "G402", "G601")
 REQUIRES = ("training",)
 
 
@@ -70,5 +70,7 @@ ZH = {
     ),
     "RMS of the inputs": "输入的均方根",
     "largest column / median one": "最大列与中位列之比",
-    "scale each input column to zero mean and unit variance": "把每个输入列标准化为零均值、单位方差",
+    "scale each input column to zero mean and unit variance": (
+        "把每个输入列标准化为零均值、单位方差"
+    ),
 }

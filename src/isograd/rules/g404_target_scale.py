@@ -28,7 +28,7 @@ from isograd.rules import proof
 from isograd.rules.case import Case
 
 CODE = "G404"
-EXPLAINS = ("G301", "G303", "G308", "G402", "G601")
+EXPLAINS = ("G112", "G301", "G303", "G308", "G402", "G601")
 REQUIRES = ("training",)
 
 
@@ -44,7 +44,7 @@ def check(case: Case) -> Iterator[Finding]:
         f"targets are far from unit scale (mean {mean:.3g}, standard deviation "
         f"{replay.factor:.3g}): standardised, the loss ends at {replay.end():.3g}",
         "error",
-        "labels",
+        "data",
         where=(call.name,) if call else (),
         source=call.source if call else None,
         evidence=(

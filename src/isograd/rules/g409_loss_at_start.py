@@ -33,6 +33,8 @@ REQUIRES: tuple[str, ...] = ()
 TIMES = 4.0
 # Logits of this size are ten standard deviations of a He-initialised output layer's.
 LOGITS = 10.0
+# Inputs ten times unit scale make logits of that size by themselves.
+RAW = 10.0
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -45,19 +47,25 @@ def check(case: Case) -> Iterator[Finding]:
         loss = op.output.mean if op.output is not None and op.output.shape == () else math.nan
         if not loss > TIMES * guess or call.prediction.std < LOGITS:
             continue
+        raw = max(
+            (op.inputs.rms for op in case.snapshot.ops if op.inputs and not op.sources), default=0.0
+        )
         yield Finding(
             CODE,
             f"the loss starts at {loss:.3g}; a guess scores ln({call.input_shape[1]}) = "
             f"{guess:.2f}",
             "warning",
-            "loss-head",
+            "input-scale" if raw > RAW else "loss-head",
             where=(call.name,),
             source=call.source,
             evidence=(
                 Evidence("cross-entropy at the start", loss, "", TIMES * guess),
+                Evidence("RMS of the inputs", raw, "", RAW),
                 Evidence("standard deviation of the logits", call.prediction.std, "", LOGITS),
             ),
-            advice=("initialise the output layer (or a tied embedding) smaller",),
+            advice=("scale the inputs to zero mean and unit variance",)
+            if raw > RAW
+            else ("initialise the output layer (or a tied embedding) smaller",),
             confidence=0.7,
         )
         return
@@ -69,6 +77,8 @@ ZH = {
         "损失从 {x} 开始；瞎猜的损失是 ln({n}) = {y}"
     ),
     "cross-entropy at the start": "开始时的交叉熵",
+    "RMS of the inputs": "输入的均方根",
+    "scale the inputs to zero mean and unit variance": "把输入标准化为零均值、单位方差",
     "standard deviation of the logits": "logits 的标准差",
     "initialise the output layer (or a tied embedding) smaller": (
         "把输出层（或共享的嵌入）初始化得更小"

@@ -57,8 +57,11 @@ def check(case: Case) -> Iterator[Finding]:
         # A net cut off as a whole that mirrors one that learns: a target, teacher or EMA net.
         mirrored = reason in ("no-grad", "detached") and set(names) <= twins
         elsewhere = _reached_later(case, names)
-        alarm = reason in _CAUSES and not mirrored and not elsewhere
-        cause: Cause = _CAUSES.get(reason, "frozen" if reason == "frozen" else "none")
+        idle = reason in ("unused", "not on the path") and case.poor and not elsewhere
+        alarm = (reason in _CAUSES and not mirrored and not elsewhere) or idle
+        cause: Cause = (
+            "graph-cut" if idle else _CAUSES.get(reason, "frozen" if reason == "frozen" else "none")
+        )
         yield Finding(
             CODE,
             f"no gradient reaches {span(names)}: {detail}",

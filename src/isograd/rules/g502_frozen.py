@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding
+from isograd.records.training import Replay
 from isograd.rules import proof
 from isograd.rules.case import Case, span
 
@@ -29,12 +30,15 @@ CODE = "G502"
 EXPLAINS = ("G303", "G402")
 REQUIRES = ("training",)
 
+# Share of the loss that thawing must take off where the frozen weights are a fresh draw.
+UNTRAINED = 0.05
+
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding if the training learns with everything thawed."""
-    replay = proof.proved(case, "frozen") or proof.released(case, "frozen")
+    replay = proof.proved(case, "frozen") or proof.released(case, "frozen") or _random(case)
     frozen = [n for n, p in case.snapshot.parameters.items() if not p.requires_grad]
-    if replay is None or not frozen or not case.failing:
+    if replay is None or not frozen or not (case.failing or _random(case)):
         return
     yield Finding(
         CODE,
@@ -52,6 +56,17 @@ def check(case: Case) -> Iterator[Finding]:
         ),
         confidence=0.85,
     )
+
+
+def _random(case: Case) -> Replay | None:
+    """The thawed replay if it does better and what is frozen was never trained."""
+    drawn = [
+        p.default_init for p in case.snapshot.parameters.values() if p.default_init is not None
+    ]
+    replay = case.replay("frozen")
+    if replay is None or not case.poor or not drawn or 2 * sum(drawn) < len(drawn):
+        return None
+    return replay if case.gain(replay) > UNTRAINED else None
 
 
 # Chinese for the texts above, by template.

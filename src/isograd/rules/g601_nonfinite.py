@@ -32,11 +32,13 @@ from isograd.rules.case import Case, span
 from isograd.rules.trend import runs_away
 
 CODE = "G601"
-EXPLAINS = ("G101", "G102", "G103", "G104", "G105", "G108", "G301", "G303", "G402")
+EXPLAINS = ("G101", "G102", "G103", "G104", "G105", "G108", "G112", "G301", "G303", "G402", "G604")
 REQUIRES: tuple[str, ...] = ()
 
 
 HALF = ("float16", "bfloat16")
+# A weight of the loss that only a loss scaler gives.
+SCALED = 1024.0
 # Ops that write infinities on purpose.
 _MASKS = ("masked_fill", "masked_fill_", "where", "add", "__add__")
 
@@ -167,12 +169,14 @@ def _forward(snapshot: Snapshot, broken: list[str]) -> Finding:
 
 def _backward(snapshot: Snapshot, broken: list[str]) -> Finding:
     op = first_backward(snapshot)
+    scaled = any((call.weight or 0.0) >= SCALED for call in snapshot.losses)
+    half = any(o.output is not None and o.output.dtype in HALF for o in snapshot.ops)
     return Finding(
         CODE,
         "the loss is finite but its gradient is not"
         + (f": it begins in the backward pass of `{op.name}`" if op else ""),
         "error",
-        "numerics",
+        "precision" if scaled or half else "numerics",
         where=((op.module or op.name,) if op else ()) + tuple(broken[:3]),
         source=op.source if op else None,
         evidence=(

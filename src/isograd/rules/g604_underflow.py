@@ -1,15 +1,15 @@
 """G604: the gradient underflows in float16.
 
 What it checks:
-    The share of each float16 gradient that lies below the smallest normal number, 6.1e-5. Below
-    it digits are lost, and below 6e-8 the number is 0.
+    The share of each float16 gradient that lies below 1e-6. There fewer than four binary digits
+    are left, and below 6e-8 the number is 0.
 
 Why it matters:
     Layers behind an underflow get nothing, and no error says so.
 
 When it is wrong:
     A ReLU makes half of its gradient exactly zero by itself; only ops where nearly all of it is
-    lost count. A training that learns all the same is left alone.
+    lost count.
 
 What to do:
     Scale the loss up before the backward pass (`torch.amp.GradScaler`), or use bfloat16.
@@ -29,7 +29,7 @@ CODE = "G604"
 EXPLAINS = ("G101", "G105", "G108", "G303", "G308", "G402")
 REQUIRES: tuple[str, ...] = ()
 
-LOST = 0.98
+LOST = 0.9
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -39,21 +39,21 @@ def check(case: Case) -> Iterator[Finding]:
         for op in case.snapshot.ops
         if op.underflow is not None and op.underflow > LOST and op.on_path
     ]
-    if not hit or (case.training is not None and not case.poor):
+    if not hit:
         return
     first = hit[-1]
     assert first.underflow is not None
     yield Finding(
         CODE,
         f"underflow: {100 * first.underflow:.0f} % of the float16 gradient at "
-        f"`{first.module or first.name}` is below the smallest normal number",
+        f"`{first.module or first.name}` has less than four digits left",
         "error",
         "precision",
         where=tuple(dict.fromkeys(op.module or op.name for op in reversed(hit)))[:5],
         source=first.source,
         evidence=(
             Evidence(
-                "share of the gradient below 6.1e-5",
+                "share of the gradient below 1e-6",
                 first.underflow,
                 "",
                 LOST,
@@ -71,10 +71,10 @@ def check(case: Case) -> Iterator[Finding]:
 
 # Chinese for the texts above, by template.
 ZH = {
-    "underflow: {x} % of the float16 gradient at `{name}` is below the smallest normal number": (
-        "下溢：`{name}` 处 float16 梯度的 {x} % 低于最小正规数"
+    "underflow: {x} % of the float16 gradient at `{name}` has less than four digits left": (
+        "下溢：`{name}` 处 float16 梯度的 {x} % 只剩不到四位二进制数字"
     ),
-    "share of the gradient below 6.1e-5": "低于 6.1e-5 的梯度比例",
+    "share of the gradient below 1e-6": "低于 1e-6 的梯度比例",
     "entries of the gradient that arrives, zeros included": "到达的梯度元素，含零",
     "ops with such a gradient": "有这种梯度的算子数",
     "scale the loss up before `backward` (`torch.amp.GradScaler`)": (

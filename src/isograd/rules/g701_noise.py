@@ -34,7 +34,7 @@ REQUIRES = ("training",)
 def check(case: Case) -> Iterator[Finding]:
     """One finding if averaged batches learn where single ones do not."""
     replay = proof.proved(case, "draws")
-    if replay is None or case.training is None:
+    if replay is None or case.training is None or not case.failing:
         return
     samples = case.snapshot.samples or 1
     yield Finding(
@@ -60,7 +60,9 @@ def check(case: Case) -> Iterator[Finding]:
 ZH = {
     **proof.ZH,
     "noise of {n} sample(s) a step drowns the signal at this rate: averaged over {k} batches, the "
-    "loss ends at {a}": "在此学习率下，每步 {n} 个样本的噪声淹没了信号：对 {k} 批取平均，损失降到 {a}",
+    "loss ends at {a}": (
+        "在此学习率下，每步 {n} 个样本的噪声淹没了信号：对 {k} 批取平均，损失降到 {a}"
+    ),
     "samples per step": "每步样本数",
     "learning rate": "学习率",
     "use larger batches, or accumulate gradients over several": "增大批次，或累积多个批次的梯度",

@@ -8,17 +8,19 @@ from isograd.rules.case import STANDARD_ERRORS, Case
 
 # Share of the final loss that the change must take off: more than batches scatter.
 SHARE = 0.2
+# The same for a training that learns a little as it stands.
+SHARE_POOR = 0.25
 
 
 def proved(case: Case, change: str) -> Replay | None:
     """The replay with that change, if it ends far below the training as it stands."""
     replay = case.replay(change)
-    if replay is None or case.training is None or not case.failing:
+    if replay is None or case.training is None or not case.poor:
         return None
     shuffled = case.training.shuffled_loss
     if shuffled is not None and case.training.loss[0] < shuffled / 2:
         return None  # it knows its task already
-    return replay if case.gain(replay) > SHARE else None
+    return replay if case.gain(replay) > (SHARE if case.failing else SHARE_POOR) else None
 
 
 def released(case: Case, change: str) -> Replay | None:

@@ -1,0 +1,44 @@
+"""Gradient through time of loops written by hand, read off the graph.
+
+A loop calls the same weight again on what an earlier call of it led to. The state is the tensor
+that the next call reads. Where it has several readers, the gradient that comes back from the
+next call is one term at its edge; without others it is the whole edge.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from isograd.records import Edge, Op, Snapshot, TimeGains
+
+# Fewer calls are depth, not time.
+STEPS = 8
+
+
+def handwritten(snapshot: Snapshot) -> list[TimeGains]:
+    """One track for each weight that is called in a loop."""
+    edges = {edge.op: edge for edge in snapshot.edges if edge.op is not None}
+    calls: dict[tuple[str, str, str | None], list[Op]] = defaultdict(list)
+    for op in snapshot.ops:
+        if op.loops and op.on_path:
+            calls[op.module, op.name, op.source].append(op)
+    found = []
+    for (module, _, _), ops in calls.items():
+        states = [(op, _state(op, edges)) for op in ops]
+        track = [(op, edge) for op, edge in states if edge is not None]
+        if len(track) < STEPS:
+            continue
+        gains = []
+        for (reader, edge), (_, after) in zip(track, track[1:], strict=False):
+            came = next((t.norm for t in edge.terms if t.op == reader.index), None)
+            came = edge.norm if came is None and not edge.terms else came or 0.0
+            gains.append(came / after.norm if after.norm > 0 else 0.0)
+        norms = tuple(edge.norm for _, edge in track)
+        found.append(TimeGains(module or ops[0].name, 0, "forward", norms, tuple(gains)))
+    return found
+
+
+def _state(op: Op, edges: dict[int | None, Edge]) -> Edge | None:
+    """The edge of what a call reads from the call before: its latest source."""
+    own = [edges[i] for i in op.sources if i in edges]
+    return own[-1] if own else None
