@@ -104,7 +104,7 @@ def settings(case: Situation) -> Iterator[Change]:
     if facts.epsilon > _LARGE_EPS:
         yield Change("eps", _group("eps", 1e-8), 1e-8)
     samples = (case.start.samples or 1) if case.start else _FEW + 1
-    if case.failing and samples <= _FEW and not case.whole_step:
+    if samples <= _FEW and not case.whole_step:
         yield Change("draws", lambda *_: nullcontext(), DRAWS, draws=DRAWS)
     frozen = [n for n, p in case.model.named_parameters() if not p.requires_grad]
     if frozen and any(case.model.get_parameter(n).is_floating_point() for n in frozen):

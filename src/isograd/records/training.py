@@ -91,7 +91,7 @@ def start_of(loss: tuple[float, ...], samples: int | None) -> float:
 
 def learnt(training: Training, longer: Replay) -> bool:
     """True if a training that stood still learns when it is continued."""
-    start = median(training.loss[: max(1, len(training.loss) // 5)])
+    start = min(training.loss[0], median(training.loss[: max(1, len(training.loss) // 5)]))
     fell = math.isfinite(longer.end()) and start - longer.end() > LATE * abs(start)
     return fell and (longer.uses is None or longer.uses >= LATE_ERRORS)
 

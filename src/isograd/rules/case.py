@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from isograd.records import Chain, LayerSpeed, Link, Op, Snapshot
+from isograd.records import Chain, LayerSpeed, Link, LossCall, Op, Snapshot
 from isograd.records.chain import decades
 from isograd.records.finding import Cause
 from isograd.records.training import (
@@ -141,7 +141,16 @@ class Case:
     def blind(self) -> bool:
         """True if the trained net scores as well with its neighbour's input as with its own."""
         uses = self.training.uses if self.training else None
-        return uses is not None and uses < STANDARD_ERRORS
+        return uses is not None and uses < STANDARD_ERRORS and self.supervised
+
+    @cached_property
+    def supervised(self) -> bool:
+        """True if a loss function compares outputs with targets from outside of the model.
+
+        Samples of a batch that are each other's targets (contrastive losses) roll along with
+        their inputs, so that they do not count.
+        """
+        return any(not _in_batch(call) for call in self.snapshot.losses)
 
     def replay(self, change: str) -> Replay | None:
         """The replay with that change that ends lowest, if it learns; None without one."""
@@ -224,6 +233,12 @@ class Case:
             and not (op.output and op.output.nonfinite)
             and op.index not in self.before_loss
         ]
+
+
+def _in_batch(call: LossCall) -> bool:
+    shape = call.input_shape
+    square = len(shape) == 2 and shape[0] == shape[1]
+    return call.integer_target and square and call.target.distinct == shape[0]
 
 
 def share(by_kind: dict[str, float], kind: str) -> float:

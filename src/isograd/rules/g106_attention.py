@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding, Op
+from isograd.rules import proof
 from isograd.rules.case import Case
 
 CODE = "G106"
@@ -32,23 +33,17 @@ ENTROPY = 0.05
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding for all collapsed attention ops."""
-    hit = [
-        op
-        for op in (*case.snapshot.ops, *(_later(case)))
-        if op.kind == "attention"
-        and op.attention is not None
-        and op.on_path
-        and op.attention.entropy < ENTROPY
-        and op.attention.keys > 2
-    ]
+    start = _collapsed(case.snapshot.ops)
+    hit = start or _collapsed(_later(case))
     if not hit:
         return
     worst = min(hit, key=lambda op: op.attention.entropy if op.attention else 1.0)
     assert worst.attention is not None
+    grew = "" if start else " at the end of the training"
     yield Finding(
         CODE,
         f"attention of `{worst.module or worst.name}` looks at one key only: entropy "
-        f"{worst.attention.entropy:.3f} of 1",
+        f"{worst.attention.entropy:.3f} of 1{grew}",
         "error",
         "attention-scale",
         where=tuple(dict.fromkeys(op.module or op.name for op in hit)),
@@ -62,17 +57,35 @@ def check(case: Case) -> Iterator[Finding]:
             "or normalise queries and keys, or cap the logits",
         ),
         confidence=0.9,
+        step=0 if start else len(case.training.loss) - 1 if case.training else 0,
     )
+
+
+def _collapsed(ops: tuple[Op, ...]) -> list[Op]:
+    return [
+        op
+        for op in ops
+        if op.kind == "attention"
+        and op.attention is not None
+        and op.on_path
+        and op.attention.entropy < ENTROPY
+        and op.attention.keys > 2
+    ]
 
 
 def _later(case: Case) -> tuple[Op, ...]:
     """Ops at the end of a training that learns little."""
-    end = case.training.end if case.training is not None and case.poor else None
+    if case.training is None or not case.poor or proof.proved(case, "rate") is not None:
+        return ()  # a rate that is too high drives logits up
+    end = case.training.end
     return end.ops if end is not None else ()
 
 
 # Chinese for the texts above, by template.
 ZH = {
+    "attention of `{m}` looks at one key only: entropy {x} of 1 at the end of the training": (
+        "训练结束时 `{m}` 的注意力只看一个键：熵为 {x}（最大为 1）"
+    ),
     "attention of `{m}` looks at one key only: entropy {x} of 1": (
         "`{m}` 的注意力只看一个键：熵为 {x}（最大为 1）"
     ),

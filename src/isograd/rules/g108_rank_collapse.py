@@ -54,7 +54,12 @@ def check(case: Case) -> Iterator[Finding]:
         left, first = _share(worst, what) or 0.0, _share(ops[0], what) or 1.0
         if what == "between":
             first = max(first, _data(case))
-        gradual = case.blind and len(ops) >= DEEP and left < ALIKE_FAILING * first
+        gradual = (
+            case.blind
+            and not case.learns_later
+            and len(ops) >= DEEP
+            and left < ALIKE_FAILING * first
+        )
         whole = what == "tokens" or worst is not ops[-1]
         if ((left < ALIKE and whole) or gradual) and not _erased(worst):
             yield _finding(case, what, ops[0], worst, left)

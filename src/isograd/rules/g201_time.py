@@ -24,6 +24,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from isograd.records import Evidence, Finding, TimeGains
 from isograd.records.chain import decades
@@ -55,7 +56,9 @@ def check(case: Case) -> Iterator[Finding]:
         elif grown > DECADES:
             yield _finding(case, track, grown, "explodes")
         elif case.failing and _product(track) < -DECADES and not _explained(case):
-            yield _finding(case, track, _product(track), "vanishes")
+            # Common to many recurrent nets, so that anything more specific goes first.
+            finding = _finding(case, track, _product(track), "vanishes")
+            yield replace(finding, severity="warning")
 
 
 def _product(track: TimeGains) -> float:

@@ -33,7 +33,7 @@ from isograd.rules import proof
 from isograd.rules.case import Case
 
 CODE = "G303"
-EXPLAINS = ("G108", "G308", "G402")
+EXPLAINS = ("G106", "G108", "G308", "G402")
 REQUIRES = ("training",)
 
 # A replay counts if it takes this share off the loss that the user's rate leaves. Weights that

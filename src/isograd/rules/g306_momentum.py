@@ -19,6 +19,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from statistics import median
 
 from isograd.records import Evidence, Finding, Training
@@ -57,18 +58,19 @@ def _swings(case: Case, training: Training, momentum: float) -> Iterator[Finding
     if momentum < LONG or len(training.loss) < 10:
         return
     smooth = [median(training.loss[i : i + 3]) for i in range(len(training.loss) - 2)]
-    best = smooth.index(min(smooth))
-    if smooth[best] <= 0 or max(smooth[best:]) < SWING * smooth[best]:
+    low = list(accumulate(smooth, min))
+    best = max(range(len(smooth)), key=lambda i: smooth[i] / max(low[i], 1e-300))
+    if low[best] <= 0 or smooth[best] < SWING * low[best]:
         return
     yield Finding(
         CODE,
         f"momentum {momentum:g} remembers {1 / (1 - momentum):.0f} steps and swings: the loss "
-        f"falls to {smooth[best]:.3g} and rises again to {max(smooth[best:]):.3g}",
+        f"falls to {low[best]:.3g} and rises again to {smooth[best]:.3g}",
         "error",
         "learning-rate",
         evidence=(
             Evidence("momentum", momentum, "", LONG),
-            Evidence("rise after the best loss", max(smooth[best:]) / smooth[best], "", SWING),
+            Evidence("rise after the best loss", smooth[best] / low[best], "", SWING),
         ),
         advice=("use a momentum of 0.9",),
         confidence=0.8,

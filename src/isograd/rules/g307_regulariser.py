@@ -29,7 +29,7 @@ from isograd.rules import proof
 from isograd.rules.case import STANDARD_ERRORS, Case
 
 CODE = "G307"
-EXPLAINS = ("G303", "G308", "G402")
+EXPLAINS = ("G112", "G303", "G308", "G402")
 REQUIRES = ("training",)
 COSINE = 0.6
 MINIMUM_STEPS = 5

@@ -28,7 +28,7 @@ from isograd.records import Evidence, Finding, Training
 from isograd.rules.case import Case
 
 CODE = "G308"
-EXPLAINS = ("G402",)
+EXPLAINS = ("G106", "G402")
 REQUIRES = ("training",)
 FACTOR = 6.0
 NEAR_ZERO = 0.1
@@ -38,11 +38,39 @@ WORSE = 1.05
 REWARDED = -0.6
 
 
+def _norm_gains(case: Case, training: Training) -> Iterator[Finding]:
+    """Gains of normalisations start at 1; many times that is no scale of data."""
+    norms = {op.module for op in case.snapshot.ops if op.kind == "normalization" and op.module}
+    for name, track in training.parameters.items():
+        module, _, last = name.rpartition(".")
+        if module not in norms or last != "weight" or not track.weight or track.weight[0] <= 0:
+            continue
+        grown = track.weight[-1] / track.weight[0]
+        if grown > FACTOR:
+            yield Finding(
+                CODE,
+                f"the gain of `{module}` grows to {grown:.1f} times its norm in "
+                f"{len(training.loss)} steps",
+                "error",
+                "normalization",
+                where=(name,),
+                evidence=(Evidence("norm at the end / at the start", grown, "", FACTOR),),
+                advice=("lower the learning rate of the normalisation's gain",),
+                confidence=0.8,
+            )
+            return
+
+
 def check(case: Case) -> Iterator[Finding]:
     """One finding for the weight that grew the most."""
     training = case.training
     if training is None or len(training.loss) < 5:
         return
+    if case.poor:
+        gains = list(_norm_gains(case, training))
+        if gains:
+            yield from gains
+            return
     sizes = {n: p.shape for n, p in case.snapshot.parameters.items() if not n.endswith("bias")}
     scale = {
         n: _rms(training.parameters[n].weight[0], s)
@@ -101,6 +129,10 @@ def _rms(norm: float, shape: tuple[int, ...]) -> float:
 
 # Chinese for the texts above, by template.
 ZH = {
+    "the gain of `{m}` grows to {x} times its norm in {n} steps": (
+        "`{m}` 的增益参数在 {n} 步内增长到 {x} 倍"
+    ),
+    "lower the learning rate of the normalisation's gain": "降低归一化增益参数的学习率",
     "weights grow: `{name}` to {x} times its norm in {n} steps": (
         "权重增长：`{name}` 的范数在 {n} 步内变为 {x} 倍"
     ),

@@ -31,6 +31,9 @@ CODE = "G501"
 EXPLAINS: tuple[str, ...] = ()
 REQUIRES: tuple[str, ...] = ()
 
+# A pooler that the task ignores is a few per cent of a model.
+THROWN = 1 / 3
+
 _CAUSES: dict[str, Cause] = {
     "detached": "graph-cut",
     "no-grad": "graph-cut",
@@ -57,7 +60,7 @@ def check(case: Case) -> Iterator[Finding]:
         # A net cut off as a whole that mirrors one that learns: a target, teacher or EMA net.
         mirrored = reason in ("no-grad", "detached") and set(names) <= twins
         elsewhere = _reached_later(case, names)
-        idle = reason in ("unused", "not on the path") and case.poor and not elsewhere
+        idle = not elsewhere and _idle(case, reason, names)
         alarm = (reason in _CAUSES and not mirrored and not elsewhere) or idle
         cause: Cause = (
             "graph-cut" if idle else _CAUSES.get(reason, "frozen" if reason == "frozen" else "none")
@@ -104,6 +107,34 @@ def _none_reached(case: Case) -> Finding:
             "look for `detach`, `.data`, `.tolist()` or `torch.tensor(...)` on the way to the loss",
         ),
         confidence=0.95,
+    )
+
+
+def _idle(case: Case, reason: str, names: list[str]) -> bool:
+    """True for parameters that are made to be used and are not, in no step of a training.
+
+    A third of all parameters whose results are thrown away; or a parameter of a module that ran
+    without it. A module that was not called at all (an expert, a head of another task) may rest.
+    """
+    tracks = case.training.parameters if case.training else {}
+    if case.learns_later or not names or not all(name in tracks for name in names):
+        return False
+    if reason == "not on the path":
+        return len(names) > THROWN * len(case.snapshot.parameters)
+    if reason != "unused" or not case.poor:
+        return False
+    ran = {op.module for op in case.snapshot.ops}
+    inside = [n.rpartition(".")[0] for n in names]
+    return all(owner in ran and _direct(case, name) for owner, name in zip(inside, names))
+
+
+def _direct(case: Case, name: str) -> bool:
+    """True if a sibling of a parameter, in the same module or below it, is used."""
+    owner = name.rpartition(".")[0]
+    prefix = f"{owner}." if owner else ""
+    return any(
+        other.startswith(prefix) and stats.missing is None
+        for other, stats in case.snapshot.parameters.items()
     )
 
 

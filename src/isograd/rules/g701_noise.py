@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isograd.records import Evidence, Finding
+from isograd.records import Evidence, Finding, Training
 from isograd.rules import proof
 from isograd.rules.case import Case
 
@@ -30,11 +30,17 @@ CODE = "G701"
 EXPLAINS = ("G301", "G303", "G308", "G402")
 REQUIRES = ("training",)
 
+# Fifty times the update ratio at which nets train; and the largest batch that is one sample.
+FAR = 0.05
+SINGLE = 2
+
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding if averaged batches learn where single ones do not."""
     replay = proof.proved(case, "draws")
-    if replay is None or case.training is None or not case.failing:
+    if replay is None and case.training is not None:
+        yield from _random_walk(case, case.training)
+    if replay is None or case.training is None or not case.failing or case.learns_later:
         return
     samples = case.snapshot.samples or 1
     yield Finding(
@@ -56,8 +62,38 @@ def check(case: Case) -> Iterator[Finding]:
     )
 
 
+def _random_walk(case: Case, training: Training) -> Iterator[Finding]:
+    """Steps of single samples in a loop that cannot be run again: far, and nowhere."""
+    ratio = training.update_ratio()
+    alone = (case.snapshot.samples or 1) <= SINGLE
+    if training.replays or not case.failing or not alone or ratio < FAR:
+        return
+    yield Finding(
+        CODE,
+        f"noise: steps of {100 * ratio:.0f} % of the weights on {case.snapshot.samples or 1} "
+        "sample(s) at a time lead nowhere",
+        "error",
+        "noise",
+        evidence=(
+            Evidence("median update ratio", ratio, "", FAR, "norm of the update / of the weight"),
+            Evidence("samples per step", case.snapshot.samples or 1, "", SINGLE),
+        ),
+        advice=(
+            "use larger batches, or accumulate gradients over several",
+            "or lower the learning rate",
+        ),
+        confidence=0.6,
+        step=len(training.loss) - 1,
+    )
+
+
 # Chinese for the texts above, by template.
 ZH = {
+    "noise: steps of {x} % of the weights on {n} sample(s) at a time lead nowhere": (
+        "噪声：每次 {n} 个样本、每步改变权重的 {x} %，却没有进展"
+    ),
+    "median update ratio": "更新比的中位数",
+    "norm of the update / of the weight": "更新量范数 / 权重范数",
     **proof.ZH,
     "noise of {n} sample(s) a step drowns the signal at this rate: averaged over {k} batches, the "
     "loss ends at {a}": (

@@ -30,7 +30,7 @@ from isograd.rules.case import Case
 from isograd.rules.trend import JUMP, MOVED, jump, moved
 
 CODE = "G702"
-EXPLAINS = ("G301", "G303", "G308", "G402", "G601", "G701", "G103")
+EXPLAINS = ("G106", "G301", "G303", "G308", "G402", "G601", "G701", "G103")
 REQUIRES = ("training",)
 
 

@@ -29,7 +29,7 @@ from isograd.records.finding import Cause
 from isograd.rules.case import Case
 
 CODE = "G703"
-EXPLAINS = ("G301", "G303", "G308", "G402", "G701")
+EXPLAINS = ("G106", "G301", "G303", "G308", "G402", "G701")
 REQUIRES = ("training",)
 
 MINIMUM = 20

@@ -24,7 +24,11 @@ def handwritten(snapshot: Snapshot) -> list[TimeGains]:
             calls[op.module, op.name, op.source].append(op)
     found = []
     for (module, _, _), ops in calls.items():
-        states = [(op, _state(op, edges)) for op in ops]
+        before = [None, *ops[:-1]]
+        states = [
+            (op, _state(snapshot, op, earlier, edges))
+            for op, earlier in zip(ops, before, strict=True)
+        ]
         track = [(op, edge) for op, edge in states if edge is not None]
         if len(track) < STEPS:
             continue
@@ -38,7 +42,22 @@ def handwritten(snapshot: Snapshot) -> list[TimeGains]:
     return found
 
 
-def _state(op: Op, edges: dict[int | None, Edge]) -> Edge | None:
-    """The edge of what a call reads from the call before: its latest source."""
-    own = [edges[i] for i in op.sources if i in edges]
-    return own[-1] if own else None
+def _state(snapshot: Snapshot, op: Op, earlier: Op | None, edges: dict[int, Edge]) -> Edge | None:
+    """The edge of what a call reads from the call before it."""
+    own = [i for i in op.sources if i in edges]
+    if earlier is None:
+        return None
+    return next((edges[i] for i in own if _leads(snapshot, earlier.index, i)), None)
+
+
+def _leads(snapshot: Snapshot, start: int, end: int) -> bool:
+    """True if the output of one op reaches another, both counted."""
+    stack, seen = [end], set[int]()
+    while stack:
+        at = stack.pop()
+        if at == start:
+            return True
+        if at > start and at not in seen:
+            seen.add(at)
+            stack.extend(snapshot.ops[at].sources)
+    return False
