@@ -49,8 +49,11 @@ def loss_call(
     if not (draft.kind == "loss" or by_hand) or len(inputs) < 2:
         return None
     prediction, target = inputs[0].detach(), inputs[1].detach()
-    if by_hand and not inputs[0].requires_grad:
-        prediction, target = target, prediction
+    if by_hand:
+        if inputs[0].requires_grad == inputs[1].requires_grad or target.numel() < 2:
+            return None  # a difference of two outputs, or of numbers
+        if not inputs[0].requires_grad:
+            prediction, target = target, prediction
     if prediction.numel() == 0 or target.numel() == 0 or prediction.is_complex():
         return None
     integer = not target.is_floating_point() and target.dtype is not torch.bool

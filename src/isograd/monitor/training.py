@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -275,10 +275,10 @@ def iterate(
         return loss
 
     if _needs_closure(optimizer):
-        optimizer.step(closure)
+        cast("Any", optimizer).step(closure)
     else:
         closure()
-        optimizer.step()
+        cast("Any", optimizer).step()
 
 
 def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:

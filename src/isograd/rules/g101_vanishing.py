@@ -41,6 +41,8 @@ REQUIRES = ("layers",)
 DECADES = 1.75
 # Random nets of finite width stay within three standard deviations of their mean.
 SIGMAS = 3.0
+# Factors that follow the scale of the forward signal.
+SCALED = ("normalization", "residual")
 # One decade past the limit the finding is an error, below a warning.
 _SURE = 1.0
 
@@ -53,6 +55,10 @@ def check(case: Case) -> Iterator[Finding]:
     limit = max(DECADES, SIGMAS * hidden.noise)
     if hidden.decades > -limit:
         return
+    kinds = hidden.by_kind()
+    kind = next((k for k in kinds if k in CAUSES), "weight")
+    if kind in SCALED and case.training is not None and not case.poor:
+        return  # a norm divides by the scale of its input, and the net learns
     yield _finding(hidden, limit)
 
 

@@ -27,7 +27,7 @@ from isograd.records.finding import Cause
 from isograd.rules.case import Case
 
 CODE = "G103"
-EXPLAINS = ("G101", "G105")
+EXPLAINS = ("G101", "G105", "G108", "G402")
 REQUIRES: tuple[str, ...] = ()
 
 # In a ReLU net with correlated inputs half of the units are silent by symmetry: a unit sees

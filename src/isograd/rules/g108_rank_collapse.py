@@ -28,7 +28,7 @@ from isograd.records import Evidence, Finding, Op
 from isograd.rules.case import Case
 
 CODE = "G108"
-EXPLAINS = ("G303", "G402")
+EXPLAINS = ("G303", "G402", "G408")
 REQUIRES: tuple[str, ...] = ()
 
 # Healthy nets keep a tenth or more between samples and tokens at the start; collapsed ones less

@@ -55,10 +55,16 @@ def check(case: Case) -> Iterator[Finding]:
             yield _finding(case, track, lost, "vanishes")
         elif grown > DECADES:
             yield _finding(case, track, grown, "explodes")
-        elif case.failing and _product(track) < -DECADES and not _explained(case):
+        elif _judged(case) and _product(track) < -DECADES and not _explained(case):
             # Common to many recurrent nets, so that anything more specific goes first.
             finding = _finding(case, track, _product(track), "vanishes")
             yield replace(finding, severity="warning")
+
+
+def _judged(case: Case) -> bool:
+    """True if the net fails, was given time, and other changes were tried."""
+    given = case.training is not None and len(case.training.replays) > 0
+    return given and case.failing and not case.learns_later
 
 
 def _product(track: TimeGains) -> float:

@@ -31,7 +31,7 @@ REQUIRES = ("training",)
 LIMIT = 1.0
 # A memory of a hundred steps and more; and a loss that rises again this many times over.
 LONG = 0.99
-SWING = 3.0
+SWING = 2.0
 
 
 def check(case: Case) -> Iterator[Finding]:

@@ -27,14 +27,22 @@ from isograd.rules import proof
 from isograd.rules.case import Case
 
 CODE = "G403"
-EXPLAINS = ("G101", "G102", "G103", "G104", "G112", "G301", "G303", "G308", "G402", "G601")
+EXPLAINS = ("G101", "G102", "G103", "G104", "G112", "G108", "G301", "G303", "G308", "G402", "G601")
 REQUIRES = ("training",)
+
+# Without a replay, scales at which activations and curvature are off by a thousand.
+LARGE = 30.0
+SMALL = 1e-3
+COLUMNS = 50.0
 
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding if standardised inputs train far better."""
     replay = proof.proved(case, "inputs")
     first = _entry(case)
+    if replay is None and first is not None and proof.unproved(case) and _far(first):
+        yield _unproved(first)
+        return
     if replay is None or first is None or first.inputs is None:
         return
     columns = first.inputs.columns
@@ -56,6 +64,35 @@ def check(case: Case) -> Iterator[Finding]:
     )
 
 
+def _far(op: Op) -> bool:
+    stats = op.inputs
+    if stats is None:
+        return False
+    uneven = stats.columns is not None and stats.columns > COLUMNS and stats.rms > 1
+    return not SMALL < stats.rms < LARGE or uneven
+
+
+def _unproved(op: Op) -> Finding:
+    """In a loop that cannot be run again, the scale itself where the net does not learn."""
+    rms = op.inputs.rms if op.inputs else 0.0
+    columns = op.inputs.columns if op.inputs else None
+    return Finding(
+        CODE,
+        f"inputs are {'all zero' if rms == 0 else f'far from unit scale (RMS {rms:.3g})'}, and "
+        "the net does not learn",
+        "error",
+        "input-scale" if rms else "data",
+        where=(op.module,) if op.module else (),
+        source=op.source,
+        evidence=(
+            Evidence("RMS of the inputs", rms, "", LARGE),
+            *((Evidence("largest column / median one", columns, "", COLUMNS),) if columns else ()),
+        ),
+        advice=("scale each input column to zero mean and unit variance",),
+        confidence=0.6,
+    )
+
+
 def _entry(case: Case) -> Op | None:
     """The op that reads the data furthest from unit scale."""
     entries = [op for op in case.snapshot.ops if op.inputs and not op.sources and op.kind != "loss"]
@@ -64,6 +101,7 @@ def _entry(case: Case) -> Op | None:
 
 # Chinese for the texts above, by template.
 ZH = {
+    "inputs are {what}, and the net does not learn": "输入{what}，且网络没有在学习",
     **proof.ZH,
     "inputs are far from unit scale (RMS {x}): standardised, the loss ends at {a}": (
         "输入远离单位尺度（均方根 {x}）：标准化之后损失降到 {a}"

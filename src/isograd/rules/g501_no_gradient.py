@@ -125,7 +125,9 @@ def _idle(case: Case, reason: str, names: list[str]) -> bool:
         return False
     ran = {op.module for op in case.snapshot.ops}
     inside = [n.rpartition(".")[0] for n in names]
-    return all(owner in ran and _direct(case, name) for owner, name in zip(inside, names))
+    return all(
+        owner in ran and _direct(case, name) for owner, name in zip(inside, names, strict=True)
+    )
 
 
 def _direct(case: Case, name: str) -> bool:

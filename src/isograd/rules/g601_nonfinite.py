@@ -26,7 +26,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from isograd.records import Evidence, Finding, Op, Snapshot
+from isograd.records import Evidence, Finding, Op, Snapshot, Training
 from isograd.records.finding import Cause
 from isograd.rules.case import Case, span
 from isograd.rules.trend import runs_away
@@ -45,12 +45,22 @@ _MASKS = ("masked_fill", "masked_fill_", "where", "add", "__add__")
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding: the first op, forward if the loss is not finite, else backward."""
-    start = list(_judged(case.snapshot, 0))
-    yield from start
     training = case.training
+    start = list(_judged(case.snapshot, 0))
+    if _skipped(case.snapshot, training):
+        start = [replace(f, severity="info", cause="none") for f in start]
+    yield from start
     if start or training is None or training.broke is None or runs_away(training):
         return
     yield from _judged(training.broke, max(0, len(training.loss) - 1))
+
+
+def _skipped(snapshot: Snapshot, training: Training | None) -> bool:
+    """True if only the loss scaler's first tries overflow: the steps that were taken are finite."""
+    scaled = any((call.weight or 0.0) >= SCALED for call in snapshot.losses)
+    if not scaled or training is None or not training.loss or not math.isfinite(snapshot.loss):
+        return False
+    return all(math.isfinite(v) for track in training.parameters.values() for v in track.gradient)
 
 
 def _judged(snapshot: Snapshot, step: int) -> Iterator[Finding]:

@@ -32,6 +32,8 @@ REQUIRES = ("training",)
 
 # Fifty times the update ratio at which nets train; and the largest batch that is one sample.
 FAR = 0.05
+# Steps of less do not walk far in a short training.
+MOVING = 0.01
 SINGLE = 2
 
 
@@ -40,6 +42,8 @@ def check(case: Case) -> Iterator[Finding]:
     replay = proof.proved(case, "draws")
     if replay is None and case.training is not None:
         yield from _random_walk(case, case.training)
+    if case.training is not None and case.training.update_ratio() < MOVING:
+        return
     if replay is None or case.training is None or not case.failing or case.learns_later:
         return
     samples = case.snapshot.samples or 1
@@ -65,7 +69,8 @@ def check(case: Case) -> Iterator[Finding]:
 def _random_walk(case: Case, training: Training) -> Iterator[Finding]:
     """Steps of single samples in a loop that cannot be run again: far, and nowhere."""
     ratio = training.update_ratio()
-    alone = (case.snapshot.samples or 1) <= SINGLE
+    sizes = [layer.samples for layer in case.snapshot.layers]
+    alone = len(sizes) > 0 and min(sizes) <= SINGLE
     if training.replays or not case.failing or not alone or ratio < FAR:
         return
     yield Finding(

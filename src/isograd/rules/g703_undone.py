@@ -137,6 +137,8 @@ ZH = {
         "学习率衰减过快：{x} % 的步数低于起始值的百分之一"
     ),
     "share of the steps at less than a hundredth of the rate": "学习率低于百分之一的步数比例",
-    "step the scheduler once per epoch, or decay more slowly": "每个 epoch 调用一次调度器，或放慢衰减",
+    "step the scheduler once per epoch, or decay more slowly": (
+        "每个 epoch 调用一次调度器，或放慢衰减"
+    ),
     "loss at the end": "末尾损失",
 }

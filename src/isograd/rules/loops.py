@@ -8,6 +8,7 @@ next call is one term at its edge; without others it is the whole edge.
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
 from isograd.records import Edge, Op, Snapshot, TimeGains
 
@@ -22,7 +23,7 @@ def handwritten(snapshot: Snapshot) -> list[TimeGains]:
     for op in snapshot.ops:
         if op.loops and op.on_path:
             calls[op.module, op.name, op.source].append(op)
-    found = []
+    found: list[TimeGains] = []
     for (module, _, _), ops in calls.items():
         before = [None, *ops[:-1]]
         states = [
@@ -32,8 +33,8 @@ def handwritten(snapshot: Snapshot) -> list[TimeGains]:
         track = [(op, edge) for op, edge in states if edge is not None]
         if len(track) < STEPS:
             continue
-        gains = []
-        for (reader, edge), (_, after) in zip(track, track[1:], strict=False):
+        gains: list[float] = []
+        for (reader, edge), (_, after) in pairwise(track):
             came = next((t.norm for t in edge.terms if t.op == reader.index), None)
             came = edge.norm if came is None and not edge.terms else came or 0.0
             gains.append(came / after.norm if after.norm > 0 else 0.0)

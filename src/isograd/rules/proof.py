@@ -33,6 +33,11 @@ def released(case: Case, change: str) -> Replay | None:
     return best if best is not None and (best.uses or 0.0) > 2 * STANDARD_ERRORS else None
 
 
+def unproved(case: Case) -> bool:
+    """True in a loop that cannot be run again, and does not learn."""
+    return case.training is not None and not case.training.replays and case.failing
+
+
 def specific(case: Case) -> Replay | None:
     """The best proof that is not the learning rate's."""
     names = ("inputs", "targets", "frozen", "momentum", "weight decay", "eps", "draws")
