@@ -42,6 +42,10 @@ CAUSE_WORDS = {
 }
 
 
+# Fewer steps show no trend.
+SHORT = 10
+
+
 @dataclass(frozen=True)
 class Hidden:
     """The stretch of the chain between the first layer and the last hidden one.
@@ -104,7 +108,7 @@ class Case:
     def learns(self) -> bool | None:
         """True if the short training lowers the loss by a tenth; None without one."""
         training = self.training
-        if training is None or len(training.loss) < 5:
+        if training is None or len(training.loss) < SHORT:
             return None
         end = end_of(training.loss)
         return math.isfinite(end) and self.start - end > 0.1 * abs(self.start)
@@ -128,6 +132,8 @@ class Case:
         training = self.training
         if training is None or training.scheduled or not training.loss:
             return False
+        if len(training.loss) < SHORT:
+            return bool(training.stopped)
         return self.failing or not end_of(training.loss) < 0.5 * abs(self.start)
 
     @cached_property
@@ -141,7 +147,8 @@ class Case:
     def blind(self) -> bool:
         """True if the trained net scores as well with its neighbour's input as with its own."""
         uses = self.training.uses if self.training else None
-        return uses is not None and uses < STANDARD_ERRORS and self.supervised
+        long = self.training is not None and len(self.training.loss) >= SHORT
+        return long and uses is not None and uses < STANDARD_ERRORS and self.supervised
 
     @cached_property
     def supervised(self) -> bool:

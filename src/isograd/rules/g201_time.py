@@ -88,6 +88,7 @@ def _finding(case: Case, track: TimeGains, value: float, how: str) -> Finding:
         severity,
         "recurrence",
         where=(track.module,),
+        source=next((x.source for x in case.snapshot.layers if x.module == track.module), None),
         evidence=(
             Evidence(
                 "first state against the largest" if how == "vanishes" else "largest against last",

@@ -69,7 +69,7 @@ def _lost(case: Case, facts: OptimizerFacts) -> Finding:
     parameters = case.snapshot.parameters
     # A part that is left out while the rest fails to learn without it was forgotten.
     idle = [n for n in facts.not_owned if n in parameters and parameters[n].grad_norm > 0]
-    forgotten = case.failing and 2 * len(idle) > len(facts.not_owned)
+    forgotten = case.failing and not case.learns_later and 2 * len(idle) > len(facts.not_owned)
     replaced = facts.foreign > 0 or forgotten
     why = (
         "it holds others that are not the model's" if facts.foreign else "it was given others only"
