@@ -12,7 +12,9 @@ right if the first alarm names an accepted path. Tune on `dev`, report `test`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
+import io
 import json
 import os
 import sys
@@ -173,6 +175,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--no-peers", action="store_true", help="leave the peers' rules out")
     parser.add_argument("--json", type=Path, help="write every run to this file")
+    parser.add_argument("--write", type=Path, help="write the summary to this Markdown file")
     parser.add_argument("--table", action="store_true", help="one line for each run")
     options = parser.parse_args()
     names = [c.name for c in split(options.split) if options.only in c.name]
@@ -186,6 +189,12 @@ def main() -> int:
     if options.table:
         _table(rows)
     _summary(rows)
+    if options.write:
+        told = io.StringIO()
+        with contextlib.redirect_stdout(told):
+            _summary(rows)
+        text = told.getvalue().strip("\n")
+        options.write.write_text(f"```text\n{text}\n```\n")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0

@@ -75,6 +75,7 @@ def assemble(
         recurrent=tuple(time_gains),
         not_observed=(*_opaque(graph), *failed, *_own_backward(tagger)),
         dtype=dtypes.most_common(1)[0][0],
+        cuts=tuple(dict.fromkeys(f"{c.name} at {c.place.source}" for c in tagger.cuts)),
         samples=samples,
     )
 

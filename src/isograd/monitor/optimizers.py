@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from isograd.monitor.unregistered import unregistered
 from isograd.records.training import OptimizerFacts
 
 # State that holds a running mean of squares: steps are rescaled per entry.
@@ -23,6 +24,7 @@ def facts(optimizer: torch.optim.Optimizer, model: nn.Module) -> OptimizerFacts:
     groups = optimizer.param_groups
     held = {id(p) for group in groups for p in group["params"]}
     own = {id(p) for p in model.parameters()}
+    outside = unregistered(model)
     first = groups[0] if groups else {}
     adaptive = any(key in first for key in _ADAPTIVE_KEYS) or "Adagrad" in type(optimizer).__name__
     return OptimizerFacts(
@@ -38,7 +40,8 @@ def facts(optimizer: torch.optim.Optimizer, model: nn.Module) -> OptimizerFacts:
         not_owned=tuple(
             name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held
         ),
-        foreign=len(held - own),
+        foreign=len(held - own - {id(t) for t in outside.values()}),
+        unregistered=tuple(name for name, t in outside.items() if id(t) not in held),
         frozen_rate=_frozen(groups, model),
     )
 

@@ -25,6 +25,7 @@ from isograd.monitor.recorder import Recorder
 from isograd.monitor.tampering import flows
 from isograd.monitor.terms import NoSuchTermError
 from isograd.monitor.twins import input_use, shuffled_loss
+from isograd.monitor.unregistered import unregistered
 from isograd.records.history import History
 from isograd.records.snapshot import Snapshot
 from isograd.records.training import (
@@ -180,6 +181,8 @@ def copied_optimizer(
     memo: dict[int, Any] = {
         id(a): b for a, b in zip(model.parameters(), twin.parameters(), strict=True)
     }
+    ours, theirs = unregistered(model), unregistered(twin)
+    memo |= {id(tensor): theirs[name] for name, tensor in ours.items() if name in theirs}
     twin_optimizer = copy.deepcopy(optimizer, memo)
     for name, value in vars(optimizer).items():
         # A scheduler's wrapper around `step` belongs to the user's optimizer.

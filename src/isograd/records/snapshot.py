@@ -33,6 +33,8 @@ class Snapshot:
         losses: What loss functions were called with.
         not_observed: What could not be measured, one sentence each.
         dtype: Dtype of most parameters, such as `float32`.
+        cuts: Calls that read numbers with a gradient path and returned numbers without, each as
+            `name at file.py:42`.
         samples: Size of the batch, if the layers agree on one.
     """
 
@@ -45,6 +47,7 @@ class Snapshot:
     losses: tuple[LossCall, ...] = ()
     not_observed: tuple[str, ...] = ()
     dtype: str = "float32"
+    cuts: tuple[str, ...] = ()
     samples: int | None = None
 
     def chain(self, parameter: str) -> Chain:

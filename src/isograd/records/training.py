@@ -23,6 +23,8 @@ class OptimizerFacts:
         maximize: True if a group ascends the loss.
         adaptive: True if steps are divided by a running scale of the gradient.
         not_owned: Names of trainable parameters that it does not hold.
+        unregistered: Paths of trainable tensors that hang on the model, are not among its
+            parameters and not held by the optimizer.
         foreign: Number of parameters it holds that are not the model's.
     """
 
@@ -36,6 +38,7 @@ class OptimizerFacts:
     not_owned: tuple[str, ...] = ()
     frozen_rate: tuple[str, ...] = ()
     foreign: int = 0
+    unregistered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +81,16 @@ def end_of(loss: tuple[float, ...]) -> float:
 
 
 def start_of(loss: tuple[float, ...], samples: int | None) -> float:
-    """The loss to compare progress with: the first, or a median of many for small batches.
+    """The loss to compare progress with: the first or a median of the first fifth.
+
+    The lower of the two: a start that is thrown away in a few steps is no start to compare with.
 
     Args:
         loss: Loss at each step.
-        samples: Size of a batch; below 16 single losses scatter too much.
+        samples: Size of a batch; below 16 single losses scatter too much, and the median counts.
     """
     if samples is not None and samples >= LARGE_BATCH:
-        return loss[0]
+        return min(loss[0], median(loss[: max(1, len(loss) // 5)]))
     return median(loss[: max(1, len(loss) // 5)])
 
 

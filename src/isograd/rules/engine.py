@@ -54,7 +54,7 @@ def rules() -> tuple[Rule, ...]:
 
 def chinese() -> dict[str, str]:
     """Templates of all rules' texts with their Chinese."""
-    return {english: text for rule in rules() for english, text in rule.ZH.items()}
+    return ZH | {english: text for rule in rules() for english, text in rule.ZH.items()}
 
 
 def documentation(code: str) -> str:
@@ -109,5 +109,36 @@ def diagnose(
         )
     )
     return Diagnosis(
-        tuple(found), tuple(skipped), snapshot, history, target=target, training=training
+        tuple(found),
+        tuple(skipped),
+        snapshot,
+        history,
+        target=target,
+        training=training,
+        notes=() if any(finding.alarm for finding in found) else _notes(case),
     )
+
+
+def _notes(case: Case) -> tuple[str, ...]:
+    """What to say where nothing is wrong with the gradients and the loss still does not fall."""
+    if case.training is None or not case.failing:
+        return ()
+    steps = len(case.training.loss)
+    if case.learns_later:
+        return (f"the loss stands still for {steps} steps and falls when the training goes on",)
+    return (
+        f"no fault was found, and the loss did not fall in {steps} steps: look at the data, the "
+        "labels and the learning rate, or train for longer",
+    )
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    "the loss stands still for {n} steps and falls when the training goes on": (
+        "损失在 {n} 步内停滞，继续训练后下降"
+    ),
+    "no fault was found, and the loss did not fall in {n} steps: look at the data, the labels and "
+    "the learning rate, or train for longer": (
+        "没有发现故障，但损失在 {n} 步内没有下降：请检查数据、标签和学习率，或训练更久"
+    ),
+}

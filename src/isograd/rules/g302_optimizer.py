@@ -40,6 +40,8 @@ def check(case: Case) -> Iterator[Finding]:
     facts = training.optimizer
     if facts.not_owned:
         yield _lost(case, facts)
+    if facts.unregistered:
+        yield _unregistered(facts)
     still = [name for name in facts.frozen_rate if not any(training.parameters[name].update)]
     if still and any(any(track.update) for track in training.parameters.values()):
         yield Finding(
@@ -62,6 +64,24 @@ def check(case: Case) -> Iterator[Finding]:
             advice=("leave out `maximize=True`, or return the negative of what is maximised",),
             confidence=0.95,
         )
+
+
+def _unregistered(facts: OptimizerFacts) -> Finding:
+    names = list(facts.unregistered)
+    return Finding(
+        CODE,
+        f"{facts.name} cannot hold {span(names)}: they hang on the model and are not its "
+        "parameters",
+        "error",
+        "optimizer-state",
+        where=facts.unregistered,
+        evidence=(Evidence("trainable tensors outside of `parameters()`", len(names), "", 0),),
+        advice=(
+            "keep layers in `nn.ModuleList` or `nn.ModuleDict`, tensors in `nn.Parameter`",
+            "build the optimizer after that",
+        ),
+        confidence=0.9,
+    )
 
 
 def _lost(case: Case, facts: OptimizerFacts) -> Finding:
@@ -105,6 +125,14 @@ def _rises(training: Training) -> bool:
 
 # Chinese for the texts above, by template.
 ZH = {
+    "{name} cannot hold {names}: they hang on the model and are not its parameters": (
+        "{name} 无法持有 {names}：它们挂在模型上，却不是模型的参数"
+    ),
+    "trainable tensors outside of `parameters()`": "`parameters()` 之外的可训练张量",
+    "keep layers in `nn.ModuleList` or `nn.ModuleDict`, tensors in `nn.Parameter`": (
+        "把层放进 `nn.ModuleList` 或 `nn.ModuleDict`，张量用 `nn.Parameter`"
+    ),
+    "build the optimizer after that": "之后再构建优化器",
     "{name} does not hold {names}: it holds others that are not the model's": (
         "{name} 不包含 {names}：它持有的是不属于该模型的参数"
     ),

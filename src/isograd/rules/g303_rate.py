@@ -48,6 +48,8 @@ TINY = 1e-5
 # Rate times curvature at which a step lands as high as it started, over this many steps.
 LIMIT = 2.0
 STEPS = 8
+# A net that has converged rattles in its valley with steps smaller than this.
+MOVES = 1e-2
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -108,7 +110,8 @@ def _unstable(case: Case, training: Training) -> Iterator[Finding]:
         median(training.secant[i : i + STEPS]) for i in range(len(training.secant) - STEPS + 1)
     ]
     worst = max(windows, default=0.0)
-    if not worst > LIMIT or not case.failing:
+    moves = training.update_ratio() > MOVES
+    if not worst > LIMIT or not case.failing or not moves:
         return
     yield Finding(
         CODE,

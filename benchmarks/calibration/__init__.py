@@ -1,0 +1,1 @@
+"""Limits of the rules against nets that are generated, not chosen."""

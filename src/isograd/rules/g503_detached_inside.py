@@ -1,0 +1,67 @@
+"""G503: a `detach` inside the model keeps it from learning, shown by replay.
+
+What it checks:
+    Where a short training fails and the forward pass detaches something, the same training with
+    `detach` and `.data` doing nothing while the model runs. If that one learns, the cut is the
+    cause, even if every parameter still gets some gradient by another way.
+
+Why it matters:
+    A cut in one of several paths leaves gradients that look alive and point elsewhere.
+
+When it is wrong:
+    A stop-gradient by design (targets, codes, momentum encoders) serves a net that learns.
+
+What to do:
+    Remove the call at the line named.
+
+References:
+    The autograd notes of PyTorch on `detach`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isograd.records import Evidence, Finding
+from isograd.rules import proof
+from isograd.rules.case import Case
+
+CODE = "G503"
+EXPLAINS = ("G108", "G201", "G303", "G402", "G408")
+REQUIRES = ("training",)
+
+_CALLS = ("detach", "detach_", "data")
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """One finding if the training learns without the cut."""
+    replay = proof.proved(case, "detach") or proof.released(case, "detach")
+    cuts = [cut for cut in case.snapshot.cuts if cut.split(" ")[0] in _CALLS]
+    if replay is None or not cuts or not case.failing:
+        return
+    name, _, source = cuts[0].partition(" at ")
+    yield Finding(
+        CODE,
+        f"`{name}` inside the model cuts a path that is needed: without it the loss ends at "
+        f"{replay.end():.3g}",
+        "error",
+        "graph-cut",
+        source=None if source == "None" else source,
+        evidence=(
+            *proof.evidence(case, replay),
+            Evidence("calls that detach in the forward pass", len(cuts), "", 0),
+        ),
+        advice=(f"remove the `{name}`, or detach what is only logged",),
+        confidence=0.85,
+    )
+
+
+# Chinese for the texts above, by template.
+ZH = {
+    **proof.ZH,
+    "`{name}` inside the model cuts a path that is needed: without it the loss ends at {a}": (
+        "模型内部的 `{name}` 切断了需要的通路：去掉它之后损失降到 {a}"
+    ),
+    "calls that detach in the forward pass": "前向计算中切断计算图的调用数",
+    "remove the `{name}`, or detach what is only logged": "去掉 `{name}`，或只对用于记录的量使用它",
+}
