@@ -145,7 +145,9 @@ def test_a_median_column_of_zeros_has_no_ratio():
     assert columns(tensor) is None
 
 
-@pytest.mark.xfail(reason="a column's RMS is squared after scaling by the largest column: underflow")
+@pytest.mark.xfail(
+    reason="a column's RMS is squared after scaling by the largest column: underflow"
+)
 def test_a_column_of_1e30_among_ones_is_seen():
     tensor = torch.ones(8, 5)
     tensor[:, 0] = 1e30

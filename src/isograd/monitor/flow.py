@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -83,7 +84,7 @@ def constant(value: Any) -> bool:
 
 
 def largest(tensors: Sequence[Tensor]) -> float:
-    """Largest RMS of some tensors; 0.0 without one."""
+    """Largest RMS of some tensors, infinite if one holds NaN or infinity; 0.0 without one."""
     with torch._C.DisableTorchFunction():
         sizes = [float(t.detach().double().square().mean()) ** 0.5 for t in tensors]
-    return max((s for s in sizes if s == s), default=0.0)
+    return max((s if math.isfinite(s) else math.inf for s in sizes), default=0.0)

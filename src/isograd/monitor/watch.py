@@ -8,8 +8,10 @@ and a fault of ours ends in one warning and a watch that steps aside.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -107,7 +109,14 @@ class Watch:
                 "nothing was measured yet: no backward pass ran inside the watch"
                 + (f" ({self.failed})" if self.failed else "")
             )
-        return self._judge(self.first, self._recorder.training(self.failed, self.snapshot))
+        training = self._recorder.training(self.failed, self.snapshot)
+        broken = [at for at, loss in enumerate(training.loss) if not math.isfinite(loss)]
+        if broken and not training.stopped:
+            # What comes after tells nothing.
+            at = broken[0]
+            why = f"the loss is {training.loss[at]} at step {at}"
+            training = replace(training, loss=training.loss[: at + 1], stopped=why)
+        return self._judge(self.first, training)
 
     def _seen_backward(self, tensors: Any, *args: Any, **kwargs: Any) -> None:
         loss = tensors if isinstance(tensors, Tensor) else None

@@ -19,6 +19,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding, Op
@@ -41,7 +42,7 @@ def check(case: Case) -> Iterator[Finding]:
             continue
         arrives = max((_between(ops[i]) for i in op.sources), default=_data(op))
         shares = op.output.between is None or op.output.between < ERASED
-        if arrives < APART or not (op.output.rms == 0 or shares):
+        if arrives < APART or not (op.output.rms < ERASED * _gain(case, op) or shares):
             continue
         if len(op.output.shape) < 2 or _zero_gain(case, op):
             continue
@@ -55,6 +56,7 @@ def check(case: Case) -> Iterator[Finding]:
             source=op.source,
             evidence=(
                 Evidence("share of the output that differs", op.output.between or 0.0, "", ERASED),
+                Evidence("RMS of its output", op.output.rms, "", ERASED),
                 Evidence("the same of its input", arrives, "", APART),
                 Evidence("RMS of its input", op.inputs.rms if op.inputs else 0.0),
                 Evidence("last dimension", op.output.shape[-1], "entries"),
@@ -76,6 +78,12 @@ def _data(op: Op) -> float:
     return (op.inputs.between or 0.0) if op.inputs else 0.0
 
 
+def _gain(case: Case, op: Op) -> float:
+    """RMS of the norm's own weight, which is that of a healthy output."""
+    weight = case.snapshot.parameters.get(f"{op.module}.weight")
+    return weight.weight_norm / math.prod(weight.shape) ** 0.5 if weight is not None else 1.0
+
+
 def _zero_gain(case: Case, op: Op) -> bool:
     """True if the norm's own weight is zero, as at the end of a residual branch."""
     weight = case.snapshot.parameters.get(f"{op.module}.weight")
@@ -88,6 +96,7 @@ ZH = {
         "`{name}` 抹去了输入：其输出对所有样本都一样"
     ),
     "share of the output that differs": "输出中有差别的比例",
+    "RMS of its output": "其输出的均方根",
     "the same of its input": "其输入的同一比例",
     "RMS of its input": "其输入的均方根",
     "last dimension": "最后一维",

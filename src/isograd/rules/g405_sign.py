@@ -35,7 +35,8 @@ def check(case: Case) -> Iterator[Finding]:
     calls = [c for c in case.snapshot.losses if c.weight is not None]
     if not calls:
         yield from _likelihood(case)
-    if not calls or any((c.weight or 0.0) >= 0 for c in calls):
+    by_hand = any(c.weight is None and "sub" in c.name for c in case.snapshot.losses)
+    if not calls or by_hand or any((c.weight or 0.0) >= 0 for c in calls):
         return
     call = calls[0]
     yield Finding(

@@ -33,6 +33,8 @@ REQUIRES: tuple[str, ...] = ()
 
 # Sixteen labels of two balanced classes are alike with a chance of 3e-5.
 LABELS = 16
+# What puts out logits of classes; similarities (contrastive losses) have the same class by design.
+_HEADS = frozenset("linear addmm conv1d conv2d conv3d log_softmax softmax bilinear".split())
 _BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 
 
@@ -46,7 +48,11 @@ def check(case: Case) -> Iterator[Finding]:
         counted = 1
         for size in call.target_shape:
             counted *= size
-        classes = call.name in ("cross_entropy", "nll_loss") and call.integer_target
+        classes = (
+            call.name in ("cross_entropy", "nll_loss")
+            and call.integer_target
+            and call.upstream in _HEADS
+        )
         values = not call.integer_target and case.blind
         judged = classes or call.name in _BINARY or values
         if alone and judged and call.target.distinct == 1 and counted >= LABELS:

@@ -31,7 +31,7 @@ EXPLAINS = ("G303", "G402")
 REQUIRES = ("training",)
 
 # Share of the loss that thawing must take off where the frozen weights are a fresh draw.
-UNTRAINED = 0.05
+UNTRAINED = 0.15
 
 
 def check(case: Case) -> Iterator[Finding]:

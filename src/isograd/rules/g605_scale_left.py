@@ -35,7 +35,7 @@ SCALED = 1024.0
 def check(case: Case) -> Iterator[Finding]:
     """One finding if the scale reaches the optimizer."""
     training = case.training
-    if training is None or not training.clip_ratio or not case.poor:
+    if training is None or not training.clip_ratio or not case.failing or training.stopped:
         return
     weight = max((call.weight or 0.0 for call in case.snapshot.losses), default=0.0)
     ratio = median(training.clip_ratio)
