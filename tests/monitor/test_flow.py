@@ -147,12 +147,7 @@ def test_a_wrapper_that_somebody_put_on_meanwhile_stays():
 
 @pytest.mark.parametrize(
     "order",
-    [
-        (1, 0),
-        pytest.param(
-            (0, 1), marks=pytest.mark.xfail(reason="the outer tagger is not on top: it gives up")
-        ),
-    ],
+    [(1, 0), (0, 1)],
 )
 def test_nested_watches_each_see_their_own_model_and_leave_nothing(order):
     first, second = nn.Linear(4, 2), nn.Linear(3, 2)
@@ -172,7 +167,6 @@ def test_nested_watches_each_see_their_own_model_and_leave_nothing(order):
     assert a.diagnosis().training.targets == (7,)
 
 
-@pytest.mark.xfail(reason="the later watch restores the wrappers of the one closed before it")
 def test_watches_closed_in_the_order_of_opening_leave_nothing():
     a, b = Inflow(nn.Linear(4, 2)), Inflow(nn.Linear(4, 2))
     a.open()
@@ -182,7 +176,6 @@ def test_watches_closed_in_the_order_of_opening_leave_nothing():
     assert patched() == []
 
 
-@pytest.mark.xfail(reason="`open` does not set `active` again")
 def test_a_watch_that_is_opened_again_sees_inputs_again():
     model = nn.Linear(4, 2)
     inflow = Inflow(model)

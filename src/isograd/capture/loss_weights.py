@@ -12,7 +12,7 @@ from torch import Tensor
 from isograd.capture.draft import Draft
 from isograd.records.loss_call import LossCall
 
-_LIKELIHOODS = ("log_softmax", "logsigmoid")
+_LIKELIHOODS = ("log_softmax", "logsigmoid", "log_sigmoid")
 
 
 class LossWeights:

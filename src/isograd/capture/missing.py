@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from isograd.capture.draft import Cut, Draft, Node
 from isograd.capture.tagger import Tagger
+from isograd.capture.weights import parameter_stats
 from isograd.records.parameter import Missing
+from isograd.records.snapshot import Snapshot
 
 # Calls whose result has no derivative, whatever the input.
 _STEPS = frozenset(
@@ -113,3 +116,14 @@ def _reachable(start: list[Node], upward: dict[Node, list[Node]]) -> set[Node]:
                 seen.add(node)
                 stack.append(node)
     return seen
+
+
+def unreached(model: nn.Module) -> Snapshot:
+    """A snapshot of a model whose parameters no backward pass reached."""
+    parameters: dict[str, Tensor] = dict(model.named_parameters())
+    reason = Missing("detached", "no backward pass from a loss with a graph reached the model")
+    missing = {
+        name: reason if p.requires_grad else Missing("frozen", "requires_grad is False")
+        for name, p in parameters.items()
+    }
+    return Snapshot(math.nan, (), (), parameter_stats(parameters, missing, {}))

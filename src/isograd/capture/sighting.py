@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from torch import Tensor, nn
-from torch.overrides import _get_current_function_mode
+from torch._C import _len_torch_function_stack
+from torch.overrides import _pop_mode, _push_mode
 
 from isograd.capture.backward import Gradients
 from isograd.capture.fused import FusedLayers
@@ -100,22 +101,22 @@ class Sighting:
         )
 
     def leave(self) -> None:
-        """Take everything off; called outside of `backward`, where the mode is on the stack.
-
-        Raises:
-            RuntimeError: If another mode was entered inside and not left.
-        """
+        """Take everything off; called outside of `backward`, where the mode is on the stack."""
         self._tagger.resting = True
         self._forward.close()
         self._hooks.close()
         if not self._tagging:
             return
-        # Modes form a stack: leaving ours while another lies on top would remove that one.
-        current = _get_current_function_mode()
-        if current is not self._tagger:
-            raise RuntimeError(f"{type(current).__name__} was entered inside and not left")
         self._tagging = False
-        self._tagger.__exit__(None, None, None)
+        # Modes form a stack: what was entered on top of ours and not left stays, in its order.
+        above: list[Any] = []
+        while _len_torch_function_stack():
+            mode = _pop_mode()
+            if mode is self._tagger:
+                break
+            above.append(mode)
+        for mode in reversed(above):
+            _push_mode(mode)
 
 
 def _outermost() -> None:

@@ -1,4 +1,8 @@
-"""Seeing every call of `backward` while the user's code runs."""
+"""Seeing every call of `backward` while the user's code runs.
+
+`torch.autograd.backward` is replaced once, while anybody watches, and put back when the last one
+leaves, in whatever order they leave.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Runs a backward pass from a root; told the root, it calls the second argument once.
+Around = Callable[[Any, Callable[[], None]], None]
+
+_watchers: list[Around] = []
+_original: Any = torch.autograd.backward
+
+
+def enter(around: Around) -> None:
+    """Run `around` for each backward pass from here on, outside of those that are there."""
+    global _original
+    if not _watchers and torch.autograd.backward is not _backward:
+        _original = torch.autograd.backward
+        torch.autograd.backward = _backward
+    _watchers.append(around)
+
+
+def leave(around: Around) -> None:
+    """Stop that."""
+    if around in _watchers:
+        _watchers.remove(around)
+    if not _watchers and torch.autograd.backward is _backward:
+        torch.autograd.backward = _original
+
 
 @contextmanager
 def observed(before: Callable[[Tensor], None], after: Callable[[Tensor], None]) -> Iterator[None]:
@@ -18,18 +45,30 @@ def observed(before: Callable[[Tensor], None], after: Callable[[Tensor], None]) 
         before: Called with the root before the pass.
         after: Called with the root after it. Both only for a single scalar root.
     """
-    original = torch.autograd.backward
 
-    def backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
-        single = isinstance(tensors, Tensor) and tensors.numel() == 1
+    def around(root: Any, run: Callable[[], None]) -> None:
+        single = isinstance(root, Tensor) and root.numel() == 1
         if single:
-            before(tensors)
-        original(tensors, *args, **kwargs)
+            before(root)
+        run()
         if single:
-            after(tensors)
+            after(root)
 
-    torch.autograd.backward = backward
+    enter(around)
     try:
         yield
     finally:
-        torch.autograd.backward = original
+        leave(around)
+
+
+def _backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
+    def run() -> None:
+        _original(tensors, *args, **kwargs)
+
+    for around in tuple(_watchers):
+        run = _bound(around, tensors, run)
+    run()
+
+
+def _bound(around: Around, root: Any, run: Callable[[], None]) -> Callable[[], None]:
+    return lambda: around(root, run)

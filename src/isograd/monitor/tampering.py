@@ -33,7 +33,7 @@ def flows(case: Situation) -> Iterator[Change]:
         mean, std, power = target
         yield Change("targets", _standardised_targets(mean, std, power), std)
     if (
-        case.failing
+        case.poor
         and not case.late
         and any(cut.split(" ")[0] in DETACHING for cut in (case.start.cuts if case.start else ()))
     ):

@@ -17,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isograd.capture.missing import unreached
 from isograd.capture.sighting import Sighting
+from isograd.monitor import backwards
 from isograd.monitor.inflow import Inflow
 from isograd.monitor.recorder import Recorder
 from isograd.records.finding import Diagnosis
@@ -55,7 +57,6 @@ class Watch:
         self._aimed = False
         self._steps = 0
         self._handle: Any = None
-        self._backward = torch.autograd.backward
         self._open = False
 
     def __enter__(self) -> Watch:
@@ -73,8 +74,7 @@ class Watch:
         self._recorder.attach()
         self._inflow.open()
         self._handle = self._optimizer.register_step_post_hook(self._stepped)
-        self._backward = torch.autograd.backward
-        torch.autograd.backward = self._seen_backward
+        backwards.enter(self._seen_backward)
         self._aim()
 
     def close(self) -> None:
@@ -83,8 +83,7 @@ class Watch:
             return
         self._open = False
         self._drop()
-        if torch.autograd.backward == self._seen_backward:
-            torch.autograd.backward = self._backward
+        backwards.leave(self._seen_backward)
         self._handle.remove()
         self._recorder.detach()
         self._inflow.close()
@@ -104,6 +103,8 @@ class Watch:
         Raises:
             RuntimeError: If no step was seen.
         """
+        if self.first is None and self._recorder.steps:
+            return self._judge(unreached(self._model), self._recorder.training(self.failed))
         if self.first is None:
             raise RuntimeError(
                 "nothing was measured yet: no backward pass ran inside the watch"
@@ -118,14 +119,14 @@ class Watch:
             training = replace(training, loss=training.loss[: at + 1], stopped=why)
         return self._judge(self.first, training)
 
-    def _seen_backward(self, tensors: Any, *args: Any, **kwargs: Any) -> None:
+    def _seen_backward(self, tensors: Any, run: Callable[[], None]) -> None:
         loss = tensors if isinstance(tensors, Tensor) else None
         self._safely(self._recorder.before_backward)
         if self._sighting is None or self._aimed:
-            self._backward(tensors, *args, **kwargs)
+            run()
         else:
             self._aimed = True
-            self._measured(self._sighting, loss, lambda: self._backward(tensors, *args, **kwargs))
+            self._measured(self._sighting, loss, run)
         if loss is not None and loss.numel() == 1:
             self._safely(lambda: self._recorder.saw_backward(loss))
 

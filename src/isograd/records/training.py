@@ -64,12 +64,14 @@ class ParameterTrack:
 # A loss that falls by less has not moved: batches scatter by that much.
 FELL = 0.05
 # The same for a training that was given four times as long.
-LATE = 0.1
+LATE = 0.08
 # Two standard errors; healthy trainings of 50 steps reach 2.4 or more, most over 8
 # (benchmarks/diagnosis, dev half).
 STANDARD_ERRORS = 2.0
 # Below this batch size, one loss says little.
 LARGE_BATCH = 16
+# A first loss this many times that of the first fifth of the steps is thrown away.
+THROWN = 3.0
 # The same where up to four looks are taken.
 LATE_ERRORS = 3.0
 
@@ -83,14 +85,15 @@ def end_of(loss: tuple[float, ...]) -> float:
 def start_of(loss: tuple[float, ...], samples: int | None) -> float:
     """The loss to compare progress with: the first or a median of the first fifth.
 
-    The lower of the two: a start that is thrown away in a few steps is no start to compare with.
+    A start that is thrown away in a few steps is no start to compare with.
 
     Args:
         loss: Loss at each step.
         samples: Size of a batch; below 16 single losses scatter too much, and the median counts.
     """
     if samples is not None and samples >= LARGE_BATCH:
-        return min(loss[0], median(loss[: max(1, len(loss) // 5)]))
+        early = median(loss[: max(1, len(loss) // 5)])
+        return early if loss[0] > THROWN * abs(early) else loss[0]
     return median(loss[: max(1, len(loss) // 5)])
 
 

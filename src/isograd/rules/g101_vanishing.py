@@ -59,6 +59,11 @@ def check(case: Case) -> Iterator[Finding]:
     kind = next((k for k in kinds if k in CAUSES), "weight")
     if kind in SCALED and case.training is not None and not case.poor:
         return  # a norm divides by the scale of its input, and the net learns
+    adaptive = case.training is not None and (
+        case.training.optimizer is not None and case.training.optimizer.adaptive
+    )
+    if adaptive and not case.poor:
+        return  # each parameter's step is rescaled, and the loss is halved
     looped = any(case.snapshot.ops[link.op_index].loops for link in hidden.links)
     if looped and case.training is not None and not case.failing:
         return  # depth in time, which G201 judges

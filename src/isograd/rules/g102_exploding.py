@@ -33,8 +33,6 @@ REQUIRES = ("layers",)
 # the first layer like the square root of their depth and train well.
 DECADES = 2.0
 SIGMAS = 3.0
-# Factors that follow the scale of the forward signal.
-SCALED = ("normalization", "residual")
 # One decade past the limit the finding is an error, below a warning.
 _SURE = 1.0
 
@@ -49,8 +47,8 @@ def check(case: Case) -> Iterator[Finding]:
         return
     kinds = hidden.by_kind()
     kind = next((k for k in reversed(kinds) if k in CAUSES), "weight")
-    if kind in SCALED and case.training is not None and not case.poor:
-        return  # a norm divides by the scale of its input, and the net learns
+    if case.training is not None and not case.poor:
+        return  # it halves its loss in a few steps all the same
     cause = CAUSES[kind]
     worst = max((link for link in hidden.links if link.kind == kind), key=lambda li: li.decades)
     yield Finding(

@@ -37,6 +37,8 @@ REQUIRES = ("layers",)
 DECADES = 2.0
 # Biases carry a signal that dies out; PyTorch's default initialisation loses 0.4 a layer.
 DYING = 3.0
+# Past this a net that learns a little is sick all the same.
+SURE = 4.0
 _CAUSES: dict[str, Cause] = {"residual": "residual-scale", "recurrence": "recurrence"}
 
 
@@ -50,13 +52,15 @@ def check(case: Case) -> Iterator[Finding]:
     if len(layers) < 2 or any(op.output and op.output.nonfinite for op in case.snapshot.ops):
         return
     first, last = layers[0], layers[-1]
-    if first.output is None or last.inputs is None or not case.failing:
+    if first.output is None or last.inputs is None or not case.poor:
         return
     start, end = first.output.rms, last.inputs.rms
     if not (0 < start < math.inf and 0 < end < math.inf) or len(case.snapshot.ops) < 6:
         return
     grown = math.log10(end / start)
     if -DYING < grown < DECADES:
+        return
+    if not case.failing and grown < SURE:
         return
     by_kind = _walk(case, last, first)
     kind = max(by_kind, key=lambda k: by_kind[k] * math.copysign(1, grown), default="weight")

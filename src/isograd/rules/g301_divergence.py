@@ -36,6 +36,7 @@ REQUIRES = ("training",)
 # Losses of mini-batches scatter by tens of percent; a runaway gains this factor within 50 steps.
 GROWTH = 3.0
 MINIMUM_STEPS = 5
+HALF = ("float16", "bfloat16")
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -51,13 +52,14 @@ def check(case: Case) -> Iterator[Finding]:
     if not broke and (len(training.loss) < MINIMUM_STEPS or not _runs_away(training.loss)):
         return
     ratio = _largest_update(training)
+    half = any(op.output and op.output.dtype in HALF for op in case.snapshot.ops)
     last = training.loss[-1]
     at = f" at step {len(training.loss) - 1}" if broke else ""
     yield Finding(
         CODE,
         f"training diverges: the loss goes from {training.loss[0]:.3g} to {last:.3g}{at}",
         "error",
-        "learning-rate",
+        "precision" if broke and half and not runs_away(training) else "learning-rate",
         evidence=(
             Evidence("loss at the end / at the start", last / training.loss[0], "", GROWTH),
             Evidence(

@@ -37,6 +37,7 @@ REQUIRES = ("training",)
 LANDED = 1e-2
 # With an adaptive optimizer the gradient must come near its eps (1e-8) to matter.
 LANDED_ADAPTIVE = 1e-6
+HALF = ("float16", "bfloat16")
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -50,7 +51,8 @@ def check(case: Case) -> Iterator[Finding]:
     if not 0 <= ratio < limit or _loss_scale(ratio):
         return
     if ratio == 0:
-        yield _cleared()
+        half = {op.output.dtype for op in case.snapshot.ops if op.output} & set(HALF)
+        yield _lost(min(half)) if half else _cleared()
         return
     yield Finding(
         CODE,
@@ -71,6 +73,20 @@ def check(case: Case) -> Iterator[Finding]:
             "clip after unscaling if a loss scaler is used",
         ),
         confidence=0.9,
+    )
+
+
+def _lost(dtype: str) -> Finding:
+    return Finding(
+        CODE,
+        f"gradients are zero when the optimizer steps: they were scaled down below {dtype}",
+        "error",
+        "precision",
+        evidence=(
+            Evidence("gradient norm at the optimizer / after backward", 0.0, "", LANDED, "median"),
+        ),
+        advice=("keep gradients in float32 before they are divided by the loss scale",),
+        confidence=0.85,
     )
 
 
@@ -98,6 +114,12 @@ def _loss_scale(ratio: float) -> bool:
 
 # Chinese for the texts above, by template.
 ZH = {
+    "gradients are zero when the optimizer steps: they were scaled down below {dtype}": (
+        "优化器更新时梯度为零：它们被缩小到 {dtype} 的范围之下"
+    ),
+    "keep gradients in float32 before they are divided by the loss scale": (
+        "在除以损失缩放系数之前把梯度转为 float32"
+    ),
     "gradients are zero when the optimizer steps: they are cleared after the backward pass": (
         "优化器更新时梯度为零：梯度在反向传播之后就被清零了"
     ),

@@ -29,6 +29,9 @@ CODE = "G309"
 EXPLAINS = ("G101", "G301", "G303", "G307", "G308", "G402", "G601")
 REQUIRES = ("training",)
 
+# Rate x decay x steps: the share that decay alone takes off a weight in the training.
+SHRUNK = 0.05
+
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding if the training learns without decay."""
@@ -41,6 +44,8 @@ def check(case: Case) -> Iterator[Finding]:
     if replay is None or training is None or training.optimizer is None:
         return
     decay = training.optimizer.weight_decay
+    if max(training.learning_rate, default=0.0) * decay * len(training.loss) < SHRUNK:
+        return  # too little to shrink a weight
     yield Finding(
         CODE,
         f"weight decay of {decay:g} shrinks the weights away: without it the loss ends at "

@@ -34,6 +34,8 @@ def check(case: Case) -> Iterator[Finding]:
     """One finding if every loss function is climbed."""
     calls = [c for c in case.snapshot.losses if c.weight is not None]
     if not calls:
+        yield from _unused(case)
+    if not calls:
         yield from _likelihood(case)
     by_hand = any(c.weight is None and "sub" in c.name for c in case.snapshot.losses)
     if not calls or by_hand or any((c.weight or 0.0) >= 0 for c in calls):
@@ -51,6 +53,25 @@ def check(case: Case) -> Iterator[Finding]:
         ),
         advice=("leave out the minus in front of the loss",),
         confidence=0.95,
+    )
+
+
+def _unused(case: Case) -> Iterator[Finding]:
+    """A loss function of the model's output that is no part of what is minimised."""
+    cut = [cut for cut in case.snapshot.cuts if cut.split(" ")[0] in ("item", "float", "detach")]
+    idle = [c for c in case.snapshot.losses if "sub" not in c.name]
+    if not case.failing or not cut or not idle:
+        return
+    yield Finding(
+        CODE,
+        f"`{idle[0].name}` is computed and takes no part in what is minimised: `{cut[0]}`",
+        "error",
+        "graph-cut",
+        where=(idle[0].name,),
+        source=idle[0].source,
+        evidence=(Evidence("loss functions with a gradient", 0, "", 1.0),),
+        advice=("return the loss tensor itself; keep `.item()` for what is printed",),
+        confidence=0.85,
     )
 
 
@@ -81,6 +102,13 @@ def _likelihood(case: Case) -> Iterator[Finding]:
 
 # Chinese for the texts above, by template.
 ZH = {
+    "`{name}` is computed and takes no part in what is minimised: `{cut}`": (
+        "计算了 `{name}`，但它不参与最小化：`{cut}`"
+    ),
+    "loss functions with a gradient": "有梯度的损失函数数",
+    "return the loss tensor itself; keep `.item()` for what is printed": (
+        "返回损失张量本身；`.item()` 只用于打印"
+    ),
     "wrong sign: the log-likelihood from `{name}` is minimised": (
         "符号错误：`{name}` 的对数似然在被最小化"
     ),

@@ -152,7 +152,8 @@ def _forward(snapshot: Snapshot, broken: list[str]) -> Finding:
     else:
         title = f"the loss is {what}: it begins in the forward pass at `{op.name}`"
     overflow = bool(op and op.output and op.output.dtype in HALF and not op.output.nan)
-    cause: Cause = "data" if from_data else "precision" if overflow else "numerics"
+    scaled = any((call.weight or 0.0) >= SCALED for call in snapshot.losses)
+    cause: Cause = "data" if from_data else "precision" if overflow or scaled else "numerics"
     return Finding(
         CODE,
         title,

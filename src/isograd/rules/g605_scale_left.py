@@ -19,6 +19,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from statistics import median
 
@@ -35,12 +36,12 @@ SCALED = 1024.0
 def check(case: Case) -> Iterator[Finding]:
     """One finding if the scale reaches the optimizer."""
     training = case.training
-    if training is None or not training.clip_ratio or not case.failing or training.stopped:
+    if training is None or not training.clip_ratio or not case.failing:
         return
     weight = max((call.weight or 0.0 for call in case.snapshot.losses), default=0.0)
     ratio = median(training.clip_ratio)
     adaptive = training.optimizer is not None and training.optimizer.adaptive
-    if weight < SCALED or adaptive or ratio * weight < SCALED:
+    if not math.isfinite(weight * ratio) or weight < SCALED or adaptive or ratio * weight < SCALED:
         return
     yield Finding(
         CODE,

@@ -9,7 +9,7 @@ from isograd.rules.case import STANDARD_ERRORS, Case
 # Share of the final loss that the change must take off: more than batches scatter.
 SHARE = 0.2
 # The same for a training that learns a little as it stands.
-SHARE_POOR = 0.25
+SHARE_POOR = 0.35
 
 
 def proved(case: Case, change: str) -> Replay | None:
