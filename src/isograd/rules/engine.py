@@ -18,7 +18,7 @@ from functools import cache
 from typing import Protocol
 
 from isograd.records import Diagnosis, Finding, History, Snapshot
-from isograd.records.training import Training
+from isograd.records.training import Training, end_of
 from isograd.rules.case import Case
 
 _RULE_FILE = re.compile(r"[a-z]\d{3}_\w+")
@@ -115,8 +115,20 @@ def diagnose(
         history,
         target=target,
         training=training,
-        notes=() if any(finding.alarm for finding in found) else _notes(case),
+        notes=_tried(case) if any(finding.alarm for finding in found) else _notes(case),
     )
+
+
+def _tried(case: Case) -> tuple[str, ...]:
+    """What else was considered: every replay with the loss it ends at."""
+    if case.training is None or not case.training.replays:
+        return ()
+    ends = ", ".join(
+        f"{r.change}{f' x{r.factor:g}' if r.change == 'rate' else ''} {r.end():.3g}"
+        for r in case.training.replays
+    )
+    left = end_of(case.training.loss)
+    return (f"replayed with one thing changed, loss at the end: {ends}; as it stands {left:.3g}",)
 
 
 def _notes(case: Case) -> tuple[str, ...]:
@@ -134,6 +146,9 @@ def _notes(case: Case) -> tuple[str, ...]:
 
 # Chinese for the texts above, by template.
 ZH = {
+    "replayed with one thing changed, loss at the end: {ends}; as it stands {x}": (
+        "只改变一项后重放，末尾损失：{ends}；不作改变时为 {x}"
+    ),
     "the loss stands still for {n} steps and falls when the training goes on": (
         "损失在 {n} 步内停滞，继续训练后下降"
     ),

@@ -1,12 +1,12 @@
 """G303: the learning rate keeps the net from learning, shown by replay.
 
 What it checks:
-    In a loop that cannot be run again (`watch`), the slope of the loss along each update, before
-    and after it: rate times curvature, above 2 for eight steps in a row without a lower loss.
     Where a short training does not lower the loss, the same training is run again on fresh
     copies with smaller rates and, where weights hardly move, with rates that move them by 0.1 to
     1 % a step. If one of them lowers the loss clearly, the rate is the cause: too high if a
     smaller one helps, too low if only larger ones help while the updates are tiny.
+    In a loop that cannot be run again (`watch`), the slope of the loss along each update, before
+    and after it: rate times curvature, above 2 for eight steps in a row without a lower loss.
 
 Why it matters:
     The gradient may be perfect and nothing is learnt.
