@@ -44,6 +44,8 @@ CAUSE_WORDS = {
 
 # Fewer steps show no trend.
 SHORT = 10
+# A net whose loss is half of what it scores on inputs that are not its targets' has learnt.
+SOLVED = 0.5
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,14 @@ class Case:
         # A difference from zeros is no comparison with a target.
         calls = [c for c in self.snapshot.losses if "sub" not in c.name or c.target.std > 0]
         return any(not _in_batch(call) for call in calls)
+
+    @property
+    def solved(self) -> bool:
+        """True if the net knew its task before: half the loss that it scores on others' inputs."""
+        training = self.training
+        if training is None or training.shuffled_loss is None:
+            return False
+        return training.loss[0] < SOLVED * training.shuffled_loss
 
     def replay(self, change: str) -> Replay | None:
         """The replay with that change that ends lowest, if it learns; None without one."""

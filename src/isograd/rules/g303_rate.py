@@ -24,11 +24,11 @@ References:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from statistics import median
 
 from isograd.records import Evidence, Finding, Training
+from isograd.records.training import end_of
 from isograd.rules import proof
 from isograd.rules.case import Case
 
@@ -40,8 +40,6 @@ REQUIRES = ("training",)
 # hardly moved leave no doubt; against a rate that moves them the scatter of batches counts too.
 GAIN_LOW = 0.1
 GAIN_HIGH = 0.2
-# A net whose loss is half of what it scores on inputs that are not its targets' has learnt.
-SOLVED = 0.5
 # An update of a hundred-thousandth of the weight per step: a hundred times below the field's
 # rule of thumb. Fine-tuning at 1e-5 with Adam moves weights fifty times faster.
 TINY = 1e-5
@@ -61,13 +59,12 @@ def check(case: Case) -> Iterator[Finding]:
     if not training.replays:
         yield from _unstable(case, training)
         return
-    shuffled = training.shuffled_loss
-    if shuffled is not None and training.loss[0] < SOLVED * shuffled:
+    if case.solved:
         return
-    left = _end(training.loss)
+    left = end_of(training.loss)
     share = GAIN_HIGH if case.failing else proof.SHARE_POOR
     helped = {
-        replay.factor: _end(replay.loss)
+        replay.factor: replay.end()
         for replay in replays
         if case.gain(replay) > _gain(replay.factor, share)
     }
@@ -126,11 +123,6 @@ def _unstable(case: Case, training: Training) -> Iterator[Finding]:
         confidence=0.8,
         step=len(training.loss) - 1,
     )
-
-
-def _end(loss: tuple[float, ...]) -> float:
-    part = max(1, len(loss) // 5)
-    return median(loss[-part:]) if loss and math.isfinite(loss[-1]) else math.inf
 
 
 def _gain(factor: float, share: float) -> float:

@@ -26,15 +26,12 @@ from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding
 from isograd.records.finding import Cause
-from isograd.rules.case import Case
+from isograd.rules.case import STANDARD_ERRORS, Case
 
 CODE = "G402"
 EXPLAINS: tuple[str, ...] = ()
 REQUIRES = ("training", "input use")
 
-# Two standard errors; healthy trainings of 50 steps reach 2.4 or more, most over 8
-# (benchmarks/diagnosis, dev half).
-STANDARD_ERRORS = 2.0
 # First-layer inputs of this RMS put activations and curvature off by its square.
 LARGE = 30.0
 SMALL = 1e-3
@@ -45,9 +42,7 @@ def check(case: Case) -> Iterator[Finding]:
     training = case.training
     if training is None or training.uses is None or not (case.failing and case.blind):
         return
-    if _solved(case):
-        return
-    if case.learns_later:
+    if case.solved or case.learns_later:
         return
     cause, why, advice, more = _reason(case)
     yield Finding(
@@ -69,12 +64,6 @@ def check(case: Case) -> Iterator[Finding]:
         confidence=0.6,
         step=len(training.loss),
     )
-
-
-def _solved(case: Case) -> bool:
-    training = case.training
-    known = training.shuffled_loss if training else None
-    return known is not None and training is not None and training.loss[0] < known / 2
 
 
 def _reason(case: Case) -> tuple[Cause, str, tuple[str, ...], tuple[Evidence, ...]]:
