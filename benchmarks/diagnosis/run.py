@@ -1,7 +1,7 @@
 """Recall, first-named cause and false alarms of `isograd.check` on the labelled trainings.
 
     python benchmarks/diagnosis/run.py [--split dev|test|all] [--seeds 3] [--only PART] [--jobs 2]
-                                       [--no-peers] [--json FILE] [--table]
+                                       [--no-peers] [--json FILE] [--table] [--watch STEPS]
 
 Each case is checked with `steps` steps on a copy, and the peers' published rules look at the same
 training. A fault counts as found if any finding is an alarm, or if the check refuses it with an
@@ -33,7 +33,7 @@ from diagnosis.registry import GROUPS, Case, cases, split
 Row = dict[str, Any]
 
 
-def checked(name: str, seed: int, peers: bool) -> Row:
+def checked(name: str, seed: int, peers: bool, watched: int = 0) -> Row:
     """One case with one seed."""
     import torch
 
@@ -42,7 +42,7 @@ def checked(name: str, seed: int, peers: bool) -> Row:
     case = next(c for c in cases() if c.name == name)
     row: Row = {"name": name, "family": case.family, "group": case.group, "seed": seed}
     started = time.perf_counter()
-    row |= _ours(case, seed)
+    row |= _watched(case, seed, watched) if watched else _ours(case, seed)
     row["seconds"] = round(time.perf_counter() - started, 2)
     if peers:
         from diagnosis.peers import PEERS, traced
@@ -73,7 +73,32 @@ def _ours(case: Case, seed: int) -> Row:
     except Exception as error:
         # A fault of the tool itself: neither a finding nor silence.
         return {"crash": f"{type(error).__name__}: {error}", "found": False, "alarms": []}
-    alarms = [
+    return _judged(case, _alarms(diagnosis))
+
+
+def _watched(case: Case, seed: int, steps: int) -> Row:
+    """The same training in the user's own loop."""
+    import isograd
+
+    training = case(seed)
+    raised = ""
+    try:
+        with isograd.watch(training.model, training.optimizer) as watch:
+            try:
+                for _ in range(steps):
+                    training.advance()
+            except RuntimeError as error:  # the user's own loop breaks
+                raised = f"{type(error).__name__}: {error}".splitlines()[0]
+        diagnosis = watch.diagnosis()
+    except Exception as error:
+        if raised:
+            return _judged(case, [], refused=raised)
+        return {"crash": f"{type(error).__name__}: {error}", "found": False, "alarms": []}
+    return _judged(case, _alarms(diagnosis), refused=raised)
+
+
+def _alarms(diagnosis: Any) -> list[Row]:
+    return [
         {
             "code": f.code,
             "cause": f.cause,
@@ -85,7 +110,6 @@ def _ours(case: Case, seed: int) -> Row:
         for f in diagnosis.findings
         if f.alarm
     ]
-    return _judged(case, alarms)
 
 
 def _judged(case: Case, alarms: list[Row], refused: str = "") -> Row:
@@ -177,6 +201,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write every run to this file")
     parser.add_argument("--write", type=Path, help="write the summary to this Markdown file")
     parser.add_argument("--table", action="store_true", help="one line for each run")
+    parser.add_argument("--watch", type=int, default=0, metavar="STEPS", help="watch the loop")
     options = parser.parse_args()
     names = [c.name for c in split(options.split) if options.only in c.name]
     if not names:
@@ -184,7 +209,12 @@ def main() -> int:
     pairs = [(name, seed) for name in names for seed in range(options.seeds)]
     with ProcessPoolExecutor(options.jobs) as pool:
         rows = list(
-            pool.map(checked, *zip(*pairs, strict=True), [not options.no_peers] * len(pairs))
+            pool.map(
+                checked,
+                *zip(*pairs, strict=True),
+                [not options.no_peers] * len(pairs),
+                [options.watch] * len(pairs),
+            )
         )
     if options.table:
         _table(rows)

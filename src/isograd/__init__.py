@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from isograd.api import check, probe, watch
+    from isograd.api import check, load, probe, ripple, watch
     from isograd.errors import IsogradError, ModelError, StepError, TargetError
-    from isograd.records import Chain, Diagnosis, Finding, Snapshot
+    from isograd.records import Chain, Diagnosis, Finding, Ripple, Run, Snapshot
 
 __version__ = "0.1.0"
 __all__ = [
@@ -19,17 +19,23 @@ __all__ = [
     "Finding",
     "IsogradError",
     "ModelError",
+    "Ripple",
+    "Run",
     "Snapshot",
     "StepError",
     "TargetError",
     "check",
+    "load",
     "probe",
+    "ripple",
     "watch",
 ]
 
 _HOMES = {
-    **dict.fromkeys(("check", "probe", "watch"), "isograd.api"),
-    **dict.fromkeys(("Chain", "Diagnosis", "Finding", "Snapshot"), "isograd.records"),
+    **dict.fromkeys(("check", "load", "probe", "ripple", "watch"), "isograd.api"),
+    **dict.fromkeys(
+        ("Chain", "Diagnosis", "Finding", "Ripple", "Run", "Snapshot"), "isograd.records"
+    ),
     **dict.fromkeys(("IsogradError", "ModelError", "StepError", "TargetError"), "isograd.errors"),
 }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from isograd import reporters as reporters  # registers the formats of Diagnosis
-from isograd.records import Diagnosis, Snapshot
+from isograd.records import Diagnosis, Ripple, Run, Snapshot
 from isograd.reporters import language
 from isograd.rules import chinese, diagnose
 
@@ -81,6 +83,55 @@ def check(
         training = monitor.train_copy(model, step, optimizer, steps, train_step, snapshot)
         history = monitor.history(training, snapshot)
     return diagnose(snapshot, training, history, target or type(model).__name__)
+
+
+def ripple(
+    model: torch.nn.Module,
+    step: Step,
+    parameter: str | None = None,
+    index: int | Sequence[int] | None = None,
+    *,
+    eps: float | None = None,
+    verify: bool = False,
+) -> Ripple:
+    """Follow a small change of a parameter forward, through every op to the loss.
+
+    Args:
+        model: Any PyTorch module; it stays as it is.
+        step: `step(model)` runs the model on one batch and returns a scalar loss tensor.
+        parameter: Name of the parameter; by default the first layer's bias, or its weight.
+        index: The entry to change; by default all, in the direction of the gradient with norm 1.
+        eps: Size of the change for finite differences; by default the best of several.
+        verify: Also check the gradient of every parameter by finite differences.
+
+    Returns:
+        The norm of the change after each op, per unit of change of the parameter.
+
+    Raises:
+        ModelError: If the model has no such parameter.
+        StepError: If the step raises, or returns no scalar.
+    """
+    from isograd.capture.ripple import ripple as follow
+
+    return follow(model, step, parameter, index, eps=eps, verify=verify)
+
+
+def load(path: str | os.PathLike[str], rank: int | None = None) -> Run:
+    """Read a run from disk, also one that is still written.
+
+    Args:
+        path: Directory of the run, such as `isograd-runs/a`, or one of its files.
+        rank: Which process's file; the first by default.
+
+    Returns:
+        Steps, parameters, numbers, findings and what is damaged.
+
+    Raises:
+        IsogradError: If there is no run.
+    """
+    from isograd import runfile
+
+    return runfile.load(path, rank)
 
 
 def watch(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Watch:

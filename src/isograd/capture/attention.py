@@ -82,8 +82,9 @@ def softmax_stats(logits: Tensor, weights: Tensor) -> AttentionStats | None:
     if logits.shape != weights.shape or logits.numel() == 0:
         return None
     flat = logits.reshape(-1, logits.shape[-1])
-    step = max(1, len(flat) // (_PAIRS * _ROWS))
-    flat = flat[::step].float()[None]
+    # Not every n-th: rows of a causal mask repeat with the length of the sequence.
+    picked = torch.linspace(0, len(flat) - 1, min(_PAIRS * _ROWS, len(flat)), device=flat.device)
+    flat = flat[picked.long()].float()[None]
     return _stats(flat, flat > -1e4)
 
 
@@ -91,8 +92,10 @@ def _stats(logits: Tensor, allowed: Tensor) -> AttentionStats | None:
     logits = logits.masked_fill(~allowed, -math.inf)
     counts = allowed.sum(-1)
     useful = counts > 1
-    if not bool(useful.any()):
-        return None
+    if not bool(useful.any()):  # masked down to one key
+        single = bool((counts == 1).all()) and logits.shape[-2] > 1
+        largest = float(logits.masked_fill(~allowed, 0).abs().max())
+        return AttentionStats(largest, 0.0, int(logits.shape[-1]), 0) if single else None
     log_weights = torch.log_softmax(logits, -1)
     weights = log_weights.exp()
     terms = torch.where(weights > 0, weights * log_weights, torch.zeros_like(weights))
@@ -102,6 +105,7 @@ def _stats(logits: Tensor, allowed: Tensor) -> AttentionStats | None:
         float(entropy.mean()),
         int(logits.shape[-1]),
         int(useful.sum()),
+        int(counts.min()) == 1 and int(counts.max()) == logits.shape[-1],
     )
 
 

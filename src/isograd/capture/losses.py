@@ -18,6 +18,15 @@ _SAMPLE = 4096
 _ROWS = 64
 _DISTINCT = 1000
 _ONE = 1e-3
+_WEIGHTED = ("input", "target", "weight", "size_average", "ignore_index", "reduce", "reduction")
+_BINARY = ("input", "target", "weight", "size_average", "reduce", "reduction", "pos_weight")
+_PARAMETERS = {
+    "cross_entropy": _WEIGHTED,
+    "nll_loss": _WEIGHTED,
+    "binary_cross_entropy": _BINARY,
+    "binary_cross_entropy_with_logits": _BINARY,
+    "mse_loss": ("input", "target", "size_average", "reduce", "reduction", "weight"),
+}
 # What an activation can put out.
 _RANGES = {
     "relu": (0.0, math.inf),
@@ -73,8 +82,17 @@ def loss_call(
         sums_to_one=_sums_to_one(prediction, integer),
         upstream=_upstream(draft),
         source=draft.place.source,
+        plain=_plain(draft.name, args, kwargs),
         unreachable=_unreachable(_upstream(draft), target, integer),
     )
+
+
+def _plain(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """True for the mean over all targets, none of which counts more than another."""
+    given = dict(zip(_PARAMETERS.get(name, ()), args, strict=False)) | kwargs
+    weighted = any(given.get(key) is not None for key in ("weight", "pos_weight"))
+    old = any(given.get(key) is not None for key in ("size_average", "reduce"))
+    return not weighted and not old and given.get("reduction", "mean") == "mean"
 
 
 def _unreachable(upstream: str, target: Tensor, integer: bool) -> float:

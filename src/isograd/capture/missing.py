@@ -20,6 +20,10 @@ _STEPS = frozenset(
     "searchsorted histc one_hot nonzero unique isnan isinf isfinite logical_not multinomial".split()
 )
 _DETACHING = frozenset("detach detach_ data numpy item tolist __array__ clone_detached".split())
+_SHAPES = frozenset(
+    "zeros_like ones_like empty_like full_like rand_like randn_like randint_like new_zeros "
+    "new_ones new_empty new_full new_tensor".split()
+)
 _BOOKKEEPING = frozenset("item tolist isnan isinf isfinite numpy is_nonzero".split())
 
 
@@ -81,6 +85,8 @@ def _cut_reason(cut: Cut) -> Missing:
         return Missing(
             "no-grad", f"`{cut.name}` runs under torch.no_grad(), which records nothing", where
         )
+    if cut.name in _SHAPES:
+        return Missing("shape only", f"`{cut.name}` takes its shape and not its numbers", where)
     if cut.name in _DETACHING:
         return Missing("detached", f"`{cut.name}` cuts the graph here", where)
     if cut.name == "apply" or cut.name in _STEPS:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import CodeType, FunctionType
 from typing import Any, Protocol
 
@@ -46,6 +47,8 @@ class Watchful(Protocol):
 
 # Ops of one time step that are searched for an earlier call with the same weight.
 _LOOP_REACH = 64
+# Fewer class indices can be alike by chance.
+_TOKENS = 16
 
 
 class Tagger(TorchFunctionMode):
@@ -62,6 +65,7 @@ class Tagger(TorchFunctionMode):
         self.drafts: list[Draft] = []
         self.cuts: list[Cut] = []
         self.losses: list[LossCall] = []
+        self._indices: list[Tensor] = []
         self.owner: dict[Node, Draft] = {}
         self.follows: dict[Node, tuple[tuple[Node, int], ...]] = {}
         self.leaves: dict[Node, Tensor] = {}
@@ -167,7 +171,11 @@ class Tagger(TorchFunctionMode):
             self._claim(node, draft)
         readable = not transforms.active()
         call = loss_call(draft, inputs, args, kwargs) if readable else None
+        if readable and name == "embedding" and inputs:
+            self._indices.append(inputs[0])
         if call is not None:
+            if call.integer_target and any(_same(inputs[1], seen) for seen in self._indices):
+                call = replace(call, target_is_input=True)
             self.losses.append(call)
         draft.output = (fresh[0][1], fresh[0][0].output_nr)
         refine(draft, inputs, before, fresh[0][0], args, kwargs)
@@ -281,6 +289,12 @@ def _reads(draft: Draft, earlier: Draft) -> bool:
             seen.add(source)
             stack.extend(source.sources)
     return False
+
+
+def _same(target: Tensor, indices: Tensor) -> bool:
+    """True for the same entries in the same order, whatever the shape."""
+    alike = target.numel() == indices.numel() and target.numel() >= _TOKENS
+    return alike and torch.equal(target.detach().reshape(-1), indices.detach().reshape(-1))
 
 
 def _node_name(node: Node) -> str:

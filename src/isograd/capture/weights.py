@@ -26,6 +26,8 @@ from isograd.records.parameter import Missing, ParameterStats
 # Of a hundred uniform draws, the largest comes this near to the bound.
 _NEAR = 0.9
 _CHUNK = 65_536
+# Sums in float32 over the same numbers in another order.
+_ROUNDING = 1e-4
 # norm, absmax, zero_fraction, nonfinite
 Numbers = tuple[float, float, float, int]
 
@@ -66,8 +68,32 @@ def parameter_stats(
             parameter.requires_grad,
             fans.get(name),
             _default_init(parameter),
+            _identical_rows(parameter) if fans.get(name) is not None else "",
         )
     return out
+
+
+def _identical_rows(weight: Tensor) -> str:
+    """Which of a layer's weight and gradient are the same for all units; see `ParameterStats`."""
+    if not _same_rows(weight, 0.0):
+        return ""
+    return "both" if weight.grad is not None and _same_rows(weight.grad, _ROUNDING) else "weight"
+
+
+def _same_rows(tensor: Tensor, tolerance: float) -> bool:
+    tensor = to_plain(tensor.detach())
+    if tensor.dim() < 2 or tensor.shape[0] < 2 or tensor.layout is not torch.strided:
+        return False
+    if tensor.is_meta or not tensor.numel() or not tensor.is_floating_point():
+        return False
+    rows = tensor.flatten(1)
+    largest = float(rows[0].abs().max())
+    if not 0 < largest < math.inf:
+        return False
+    # Two rows settle it for every weight that was drawn.
+    return all(
+        bool((part - rows[:1]).abs().max() <= tolerance * largest) for part in (rows[1:2], rows)
+    )
 
 
 def _default_init(parameter: Tensor) -> bool | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import random
 import sys
 from pathlib import Path
@@ -13,7 +14,9 @@ from isograd.cli import options, targets
 from isograd.errors import IsogradError
 
 if TYPE_CHECKING:
+    from isograd.cli.returned import Target
     from isograd.records import Diagnosis
+    from isograd.records.prediction import Prediction
 
 NAME = "check"
 HELP = "measure the gradient product of your model and name what is wrong"
@@ -50,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--parameter", metavar="NAME", help="show this parameter's chain; default: the slowest's"
     )
     parser.add_argument(
+        "--theory",
+        action="store_true",
+        help="also show what theory says of each gain, beside four ways of measuring it",
+    )
+    parser.add_argument(
         "--seed", type=options.count, metavar="N", help="seed torch, random and numpy with N first"
     )
     options.add_language(parser)
@@ -76,13 +84,13 @@ def run(args: argparse.Namespace) -> int:
     # What the user's code prints must not end up in the JSON.
     shield = contextlib.redirect_stdout(sys.stderr) if only_json else contextlib.nullcontext()
     with shield:
-        diagnosis = _diagnose(args)
+        diagnosis, prediction = _diagnose(args)
     if args.parameter is not None:
         _require_parameter(diagnosis, args.parameter)
     if args.json is not None:
-        _write_json(diagnosis, args.json)
+        _write_json(diagnosis, prediction, args.json)
     if not args.quiet and not only_json:
-        _print(diagnosis, args, lang)
+        _print(diagnosis, prediction, args, lang)
     if page is not None:
         from isograd.reporters import html
 
@@ -92,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if diagnosis.ok else 1
 
 
-def _diagnose(args: argparse.Namespace) -> Diagnosis:
+def _diagnose(args: argparse.Namespace) -> tuple[Diagnosis, Prediction | None]:
     from isograd import api
 
     if args.seed is not None:
@@ -101,7 +109,7 @@ def _diagnose(args: argparse.Namespace) -> Diagnosis:
         steps = args.steps
         if steps is None:
             steps = STEPS if target.optimizer is not None else 0
-        return api.check(
+        diagnosis = api.check(
             target.model,
             target.step,
             target.optimizer,
@@ -109,6 +117,15 @@ def _diagnose(args: argparse.Namespace) -> Diagnosis:
             train_step=target.train_step,
             target=args.target,
         )
+        return diagnosis, _predict(target, diagnosis) if args.theory else None
+
+
+def _predict(target: Target, diagnosis: Diagnosis) -> Prediction:
+    try:
+        from isograd.capture.predict import predict
+    except ModuleNotFoundError as error:  # scipy is an extra
+        raise IsogradError(f"--theory: {error}.") from error
+    return predict(target.model, target.step, snapshot=diagnosis.snapshot)
 
 
 def _seed(seed: int) -> None:
@@ -127,13 +144,17 @@ def _require_parameter(diagnosis: Diagnosis, name: str) -> None:
         raise IsogradError(f"--parameter: {error.args[0]}.") from None
 
 
-def _write_json(diagnosis: Diagnosis, file: str) -> None:
+def _write_json(diagnosis: Diagnosis, prediction: Prediction | None, file: str) -> None:
     from isograd.records.finding import WRITERS
 
+    text = WRITERS["json"](diagnosis)
+    if prediction is not None:
+        data = {**json.loads(text), "theory": prediction.to_dict()}
+        text = json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False)
     if file == STDOUT:
-        print(WRITERS["json"](diagnosis))
+        print(text)
     else:
-        _write(Path(file), WRITERS["json"](diagnosis))
+        _write(Path(file), text)
 
 
 def _write(path: Path, text: str) -> None:
@@ -143,7 +164,9 @@ def _write(path: Path, text: str) -> None:
         raise IsogradError(f"cannot write `{path}`: {error.strerror}.") from error
 
 
-def _print(diagnosis: Diagnosis, args: argparse.Namespace, lang: str) -> None:
+def _print(
+    diagnosis: Diagnosis, prediction: Prediction | None, args: argparse.Namespace, lang: str
+) -> None:
     from rich.console import Console
 
     from isograd.reporters import terminal
@@ -153,3 +176,8 @@ def _print(diagnosis: Diagnosis, args: argparse.Namespace, lang: str) -> None:
         diagnosis, width=console.width, lang=lang, full=args.full, parameter=args.parameter
     )
     console.print(report, soft_wrap=True)
+    if prediction is not None:
+        from isograd.reporters.theory_view import TheoryReport
+
+        theory = TheoryReport(prediction, lang, width=console.width, full=args.full)
+        console.print(theory, soft_wrap=True)

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from isograd.capture.probe import Step
+from isograd.monitor.buffers import drawn_buffers
+from isograd.monitor.dropout import without_dropout
 from isograd.records.snapshot import Snapshot
 from isograd.records.training import Training
 
@@ -64,7 +66,7 @@ class Change:
 
     Attributes:
         name: What is changed: `rate`, `momentum`, `weight decay`, `eps`, `frozen`, `inputs`,
-            `targets`, `penalty` or `draws`.
+            `targets`, `penalty`, `dropout`, `detach` or `draws`.
         entered: Makes the change on a copy and its optimizer; holds while the context is open.
         factor: By how much, where that is a number.
         detail: What exactly.
@@ -106,9 +108,14 @@ def settings(case: Situation) -> Iterator[Change]:
     samples = (case.start.samples or 1) if case.start else _FEW + 1
     if samples <= _FEW and not case.whole_step:
         yield Change("draws", lambda *_: nullcontext(), DRAWS, draws=DRAWS)
-    frozen = [n for n, p in case.model.named_parameters() if not p.requires_grad]
-    if frozen and any(case.model.get_parameter(n).is_floating_point() for n in frozen):
-        yield Change("frozen", _thaw, len(frozen), ", ".join(frozen[:3]))
+    if case.start is not None and any(op.kind == "dropout" for op in case.start.ops):
+        yield Change("dropout", without_dropout)
+    frozen = [
+        n for n, p in case.model.named_parameters() if not p.requires_grad and p.is_floating_point()
+    ]
+    frozen += drawn_buffers(case.model)
+    if frozen:
+        yield Change("frozen", _thaw, len(frozen), ", ".join(frozen))
 
 
 def _rate(factor: float) -> Entered:
@@ -138,6 +145,12 @@ def _thaw(twin: nn.Module, trainer: torch.optim.Optimizer) -> Iterator[None]:
     held = {id(p) for group in trainer.param_groups for p in group["params"]}
     for parameter in frozen:
         parameter.requires_grad_(True)
+    for name in drawn_buffers(twin):
+        path, _, leaf = name.rpartition(".")
+        module = twin.get_submodule(path)
+        parameter = nn.Parameter(module._buffers.pop(leaf))  # pyright: ignore
+        module.register_parameter(leaf, parameter)
+        frozen.append(parameter)
     new = [p for p in frozen if id(p) not in held]
     if new:
         trainer.param_groups[0]["params"].extend(new)

@@ -80,7 +80,7 @@ class _Replace:
         if plain is None or other is None or plain.shape != other.shape:
             return
         rows = (plain - other)[kept].double().flatten(1).abs().amax(1)
-        scale = float(plain.double().square().mean()) ** 0.5
+        scale = float(plain.detach().double().square().mean()) ** 0.5
         if scale > 0:
             share = float((rows > _ROUNDING * scale).double().mean())
             self.share = max(share, self.share or 0.0)

@@ -24,15 +24,17 @@ from isograd.monitor.leak import sample_leak
 from isograd.monitor.recorder import Recorder
 from isograd.monitor.tampering import flows
 from isograd.monitor.terms import NoSuchTermError
-from isograd.monitor.twins import input_use, shuffled_loss
+from isograd.monitor.twins import MANY_DRAWS, input_use, shuffled_loss
 from isograd.monitor.unregistered import unregistered
 from isograd.records.history import History
 from isograd.records.snapshot import Snapshot
 from isograd.records.training import (
     FELL,
+    FRESH,
     STANDARD_ERRORS,
     Replay,
     Training,
+    beats,
     end_of,
     learnt,
     start_of,
@@ -84,17 +86,21 @@ def train_copy(
             training = replace(training, uses=input_use(twin, step))
         training = replace(training, scheduled=_scheduled(trainer, training.learning_rate))
         if training.loss:
+            constant = start.constant_loss if start is not None else None
             samples = start.samples if start is not None else None
-            failing = not training.scheduled and not _helped(training, samples)
-            poor = not training.scheduled and not _helped(training, samples, _WELL)
+            failing = not training.scheduled and not _helped(training, samples, FELL, constant)
+            poor = failing or not (training.scheduled or _helped(training, samples, _WELL))
             case = Situation(
                 model, optimizer, start, training, failing, poor, train_step is not None
             )
             replays: list[Replay] = []
             if failing and not training.stopped:
-                longer = _longer(training, twin, trainer, step, train_step, steps)
+                longer = _longer(training, twin, trainer, step, train_step, steps, constant)
                 replays.append(longer)
-                case = replace(case, late=learnt(training, longer))
+                if beats(longer.end(), constant):
+                    failing = not _helped(training, samples)
+                late = learnt(training, longer, constant)
+                case = replace(case, late=late, failing=failing)
             for change in (*settings(case), *flows(case)):
                 generators.restore()
                 replay = _replay(case, change, step, train_step, steps)
@@ -193,10 +199,15 @@ def copied_optimizer(
     return twin_optimizer
 
 
-def _helped(training: Training, samples: int | None = None, share: float = FELL) -> bool:
+def _helped(
+    training: Training,
+    samples: int | None = None,
+    share: float = FELL,
+    constant: float | None = None,
+) -> bool:
     """True if the loss falls by a share of its start, thanks to the inputs."""
     start, end = start_of(training.loss, samples), end_of(training.loss)
-    fell = math.isfinite(end) and start - end > share * abs(start)
+    fell = math.isfinite(end) and start - end > share * abs(start) and beats(end, constant)
     return fell and (training.uses is None or training.uses >= STANDARD_ERRORS)
 
 
@@ -235,6 +246,7 @@ def _longer(
     step: Step,
     train_step: TrainStep | None,
     steps: int,
+    constant: float | None,
 ) -> Replay:
     """The training that failed, continued: some nets stand on a plateau before they learn."""
     losses: list[float] = []
@@ -250,8 +262,12 @@ def _longer(
                     return Replay("longer", tuple(losses), _PATIENCE)
             recent = replace(training, loss=training.loss + tuple(losses), uses=None)
             uses = input_use(twin, step) if training.uses is not None else None
-            if _helped(replace(recent, uses=uses)):
+            if _helped(replace(recent, uses=uses), constant=constant):
                 break
+    if uses is not None:
+        sure = input_use(twin, step, MANY_DRAWS)
+        if sure is not None:
+            return Replay("longer", tuple(losses), _PATIENCE, FRESH, sure)
     return Replay("longer", tuple(losses), _PATIENCE, "", uses)
 
 

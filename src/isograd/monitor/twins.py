@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from isograd.capture.probe import Step
+from isograd.capture.rng import RandomState
 
 # Batches drawn each way, and the smallest batch whose samples can stand for each other.
 DRAWS = 6
+# Where a weak signal must be told from none.
+MANY_DRAWS = 48
 SMALLEST = 8
 # Arguments by these names are targets and stay where they are.
 _TARGETS = frozenset(("labels", "label", "targets", "target", "y"))
@@ -43,7 +46,7 @@ def shuffled_loss(twin: nn.Module, step: Step) -> float | None:
     return loss if hook.rolled else None
 
 
-def input_use(twin: nn.Module, step: Step) -> float | None:
+def input_use(twin: nn.Module, step: Step, draws: int = DRAWS) -> float | None:
     """How far the loss rises when inputs are rolled against targets, in standard errors.
 
     Below about 2 the net scores the same whatever sample it sees: it has learnt nothing from
@@ -52,14 +55,21 @@ def input_use(twin: nn.Module, step: Step) -> float | None:
     Args:
         twin: A trained copy.
         step: Draws a batch at each call.
+        draws: Batches each way. If they are many, the global generators stand alike for both
+            ways, so that a step that draws with them is compared on the same batches.
 
     Returns:
-        The t statistic over `DRAWS` batches each way, or None for batches below `SMALLEST` or if
-        the loss does not come from one call of the model.
+        The t statistic over the batches, of pairs if there are many; None for batches below
+        `SMALLEST`, if the loss does not come from one call of the model, or if many were asked
+        for and samples come up again: then the net may know them by heart.
     """
     losses: list[list[float]] = [[], []]
-    for _ in range(DRAWS):
+    keys: list[str] = []
+    for _ in range(draws):
+        generators = RandomState() if draws > DRAWS else None
         for rolled in (0, 1):
+            if rolled and generators is not None:
+                generators.restore()
             hook = _Roll(active=bool(rolled))
             handle = twin.register_forward_pre_hook(hook, with_kwargs=True)
             after = twin.register_forward_hook(hook.left)
@@ -71,10 +81,17 @@ def input_use(twin: nn.Module, step: Step) -> float | None:
             finally:
                 handle.remove()
                 after.remove()
+            if draws > DRAWS and not rolled:
+                keys += hook.keys
             if hook.calls != 1 or hook.size < SMALLEST or hook.whole:
                 return None
+    if len(set(keys)) < len(keys):
+        return None
     plain, tampered = losses
-    spread = (variance(plain) + variance(tampered)) / DRAWS
+    if draws > DRAWS:
+        spread = variance([b - a for a, b in zip(plain, tampered, strict=True)]) / draws
+    else:
+        spread = (variance(plain) + variance(tampered)) / draws
     rise = mean(tampered) - mean(plain)
     if not math.isfinite(rise):
         return None
@@ -90,6 +107,7 @@ class _Roll:
         self.calls = 0
         self.size = 0
         self.whole = False
+        self.keys: list[str] = []
 
     def left(self, module: nn.Module, args: Any, output: Any) -> None:
         """Note a model that puts out a loss: its targets are among its inputs."""
@@ -99,6 +117,7 @@ class _Roll:
         self.calls += 1
         tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.dim()]
         self.size = tensors[0].shape[0] if tensors else 0
+        self.keys = _keys(tensors[0]) if tensors else []
         if self.size < 2 or not self.active:
             return args, kwargs
         self.rolled = True
@@ -108,3 +127,12 @@ class _Roll:
     def _moved(self, value: Any) -> Any:
         batch = isinstance(value, Tensor) and value.dim() and value.shape[0] == self.size
         return torch.roll(value, 1, 0) if batch else value
+
+
+def _keys(batch: Tensor) -> list[str]:
+    """A number for each sample that equal samples share, less the digits that rounding moves."""
+    rows = batch.detach().reshape(batch.shape[0], -1)
+    if rows.is_complex() or rows.is_meta:
+        return []
+    places = torch.arange(1, rows.shape[1] + 1, dtype=torch.float64, device=rows.device)
+    return [f"{key:.11g}" for key in (rows.double() @ places.sqrt()).tolist()]

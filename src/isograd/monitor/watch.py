@@ -22,9 +22,12 @@ from isograd.capture.sighting import Sighting
 from isograd.monitor import backwards
 from isograd.monitor.inflow import Inflow
 from isograd.monitor.recorder import Recorder
+from isograd.monitor.rerun import Rerun
 from isograd.records.finding import Diagnosis
 from isograd.records.snapshot import Snapshot
-from isograd.records.training import Training
+from isograd.records.training import Replay, Training
+from isograd.rules import merged
+from isograd.rules.case import Case
 
 Judge = Callable[[Snapshot, Training], Diagnosis]
 # The first step is measured whole, then ever more rarely.
@@ -54,6 +57,7 @@ class Watch:
         self._inflow = Inflow(model)
         self._optimizer = optimizer
         self._sighting: Sighting | None = None
+        self._rerun: Rerun | None = None
         self._aimed = False
         self._steps = 0
         self._handle: Any = None
@@ -71,6 +75,9 @@ class Watch:
         if self._open:
             return
         self._open = True
+        self._rerun = self._safely(lambda: Rerun(self._model, self._optimizer))
+        if self._rerun is not None:
+            self._rerun.open()
         self._recorder.attach()
         self._inflow.open()
         self._handle = self._optimizer.register_step_post_hook(self._stepped)
@@ -87,6 +94,8 @@ class Watch:
         self._handle.remove()
         self._recorder.detach()
         self._inflow.close()
+        if self._rerun is not None:
+            self._rerun.close()
 
     def log(self, **scalars: float) -> None:
         """Tell numbers that cannot be seen from outside.
@@ -117,11 +126,30 @@ class Watch:
             at = broken[0]
             why = f"the loss is {training.loss[at]} at step {at}"
             training = replace(training, loss=training.loss[: at + 1], stopped=why)
-        return self._judge(self.first, training)
+        return self._judged(self.first, training)
+
+    def _judged(self, first: Snapshot, training: Training) -> Diagnosis:
+        """What the loop shows; if it goes badly, its start is run again on a copy and replayed."""
+        rerun, again = self._rerun, None
+        if rerun is not None:
+            blind = replace(training, uses=None if training.stopped else rerun.uses(self._model))
+            now = rerun.measured(self._model)
+            if now is not None and not training.stopped:
+                self.snapshot = now
+                training, blind = replace(training, end=now), replace(blind, end=now)
+            if Case(first, blind).poor:
+                again = rerun.training(training, first)
+        if again is None or not Case(first, again).poor:
+            return self._judge(first, training)
+        unchanged = Replay("none", again.loss)
+        seen = self._judge(first, replace(training, replays=(unchanged,)))
+        return merged(self._judge(first, again), seen)
 
     def _seen_backward(self, tensors: Any, run: Callable[[], None]) -> None:
         loss = tensors if isinstance(tensors, Tensor) else None
         self._safely(self._recorder.before_backward)
+        if self._rerun is not None:
+            self._rerun.saw_backward(loss)
         if self._sighting is None or self._aimed:
             run()
         else:
@@ -143,6 +171,8 @@ class Watch:
     def _stepped(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self._steps += 1
         self._recorder.saw_flow(*self._inflow.taken())
+        if self._rerun is not None:
+            self._rerun.stepped()
         self._drop()
         if self._steps in _PROBE_STEPS:
             self._aim()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+_BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+# Fewer targets do not tell their variance.
+_MANY = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,9 @@ class LossCall:
         source: Source line of the call.
         unreachable: Share of the targets outside the range of the activation that made the
             prediction.
+        target_is_input: True for class indices that are, entry by entry, those that an embedding of
+            the model was called with.
+        plain: True for the mean over all targets with equal weights.
         weight: Sum of the gradient that arrives at its result: 1 for a loss that is returned as
             it is, negative if it is maximised; None if nothing arrives.
     """
@@ -61,3 +69,26 @@ class LossCall:
     source: str | None = None
     weight: float | None = None
     unreachable: float = 0.0
+    plain: bool = True
+    target_is_input: bool = False
+
+    def constant(self) -> float | None:
+        """What the best constant answer scores at most, for a loss that is returned as it is.
+
+        ln(classes) for classes, ln 2 for a binary cross-entropy, the variance of the targets for a
+        mean squared error over 16 targets or more; None for others.
+        """
+        if (
+            not self.plain
+            or self.weight is None
+            or not math.isclose(self.weight, 1.0, rel_tol=0.01)
+        ):
+            return None
+        count = math.prod(self.target_shape)
+        if self.name in ("cross_entropy", "nll_loss") and self.integer_target:
+            return math.log(self.input_shape[1]) if len(self.input_shape) > 1 else None
+        if self.name in _BINARY and 0 <= self.target.low and self.target.high <= 1:
+            return math.log(2)
+        if self.name == "mse_loss" and count >= _MANY and self.target.std > 0:
+            return self.target.std**2
+        return None

@@ -10,7 +10,7 @@ class Missing:
     """Why a parameter got no gradient.
 
     Attributes:
-        reason: `frozen`, `unused`, `detached`, `non-differentiable`, `no-grad`,
+        reason: `frozen`, `unused`, `detached`, `shape only`, `non-differentiable`, `no-grad`,
             `not on the path` or `reentrant checkpoint`.
         detail: One sentence for people.
         source: Line where the path to the loss breaks, "file.py:42", or None.
@@ -37,6 +37,9 @@ class ParameterStats:
         requires_grad: The parameter's flag.
         default_init: For a frozen weight, True if it looks like PyTorch's default draw: no entry
             lies outside 1/sqrt(fan_in), and the largest comes near it. None for others.
+        identical_rows: For the weight of a linear or convolution layer of two units or more:
+            `weight` if all units have the same non-zero weights, `both` if the same holds for
+            its gradient, else "".
         fan_in: Inputs per unit for a weight of a linear or convolution layer, else None.
     """
 
@@ -51,6 +54,7 @@ class ParameterStats:
     requires_grad: bool = True
     fan_in: int | None = None
     default_init: bool | None = None
+    identical_rows: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,11 @@ class Snapshot:
         best = max(leaves.values(), key=lambda e: (depth[e.index], -e.index), default=None)
         return None if best is None else best.parameter
 
+    @property
+    def constant_loss(self) -> float | None:
+        """What the best constant answer scores at most; None where the loss does not tell."""
+        return self.losses[0].constant() if len(self.losses) == 1 else None
+
     def main_chain(self) -> Chain | None:
         """The chain to look at first: through the first call of the first layer.
 

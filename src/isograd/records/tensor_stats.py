@@ -67,7 +67,8 @@ class AttentionStats:
         logit_max: Largest absolute attention logit (after scaling, unmasked entries only).
         entropy: Mean entropy of a row divided by ln(number of unmasked keys), in [0, 1].
         keys: Number of keys.
-        sampled_rows: Number of rows that were looked at.
+        sampled_rows: Number of rows that were looked at; 0 if a mask leaves each one key.
+        causal: True if a query sees the keys up to its own place.
         gain_q: Norm of the gradient leaving towards q / norm arriving; None if q needs none.
         gain_k: The same towards k.
         gain_v: The same towards v.
@@ -77,6 +78,7 @@ class AttentionStats:
     entropy: float
     keys: int
     sampled_rows: int
+    causal: bool = False
     gain_q: float | None = None
     gain_k: float | None = None
     gain_v: float | None = None

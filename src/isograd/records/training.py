@@ -63,6 +63,8 @@ class ParameterTrack:
 
 # A loss that falls by less has not moved: batches scatter by that much.
 FELL = 0.05
+# Share below the loss of the best constant answer from which a net has learnt more than that.
+BETTER = 0.02
 # The same for a training that was given four times as long.
 LATE = 0.08
 # Two standard errors; healthy trainings of 50 steps reach 2.4 or more, most over 8
@@ -74,12 +76,19 @@ LARGE_BATCH = 16
 THROWN = 3.0
 # The same where up to four looks are taken.
 LATE_ERRORS = 3.0
+# Detail of a continued training whose use of inputs was measured on samples never seen twice.
+FRESH = "fresh samples"
 
 
 def end_of(loss: tuple[float, ...]) -> float:
     """Median of the last fifth of some losses; infinite if they end in NaN or infinity."""
     part = max(1, len(loss) // 5)
     return median(loss[-part:]) if loss and math.isfinite(loss[-1]) else math.inf
+
+
+def beats(end: float, constant: float | None) -> bool:
+    """True unless a loss ends at what the best constant answer scores, or above."""
+    return constant is None or end < (1 - BETTER) * constant
 
 
 def start_of(loss: tuple[float, ...], samples: int | None) -> float:
@@ -91,15 +100,16 @@ def start_of(loss: tuple[float, ...], samples: int | None) -> float:
         loss: Loss at each step.
         samples: Size of a batch; below 16 single losses scatter too much, and the median counts.
     """
+    early = median(loss[: max(1, len(loss) // 5)])
     if samples is not None and samples >= LARGE_BATCH:
-        early = median(loss[: max(1, len(loss) // 5)])
         return early if loss[0] > THROWN * abs(early) else loss[0]
-    return median(loss[: max(1, len(loss) // 5)])
+    return early
 
 
-def learnt(training: Training, longer: Replay) -> bool:
+def learnt(training: Training, longer: Replay, constant: float | None = None) -> bool:
     """True if a training that stood still learns when it is continued."""
     start = min(training.loss[0], median(training.loss[: max(1, len(training.loss) // 5)]))
+    start = start if constant is None else min(start, constant)
     fell = math.isfinite(longer.end()) and start - longer.end() > LATE * abs(start)
     return fell and (longer.uses is None or longer.uses >= LATE_ERRORS)
 
@@ -110,7 +120,7 @@ class Replay:
 
     Attributes:
         change: What was changed: `rate`, `momentum`, `weight decay`, `eps`, `frozen`, `inputs`,
-            `targets`, `penalty` or `draws`.
+            `targets`, `penalty` or `draws`; `longer` continues the training, `none` runs it again.
         loss: Loss at each step.
         factor: By how much, where that is a number (of `rate`, what it was multiplied with).
         detail: What exactly.

@@ -3,4 +3,5 @@
 from isograd.rules.engine import chinese as chinese
 from isograd.rules.engine import diagnose as diagnose
 from isograd.rules.engine import documentation as documentation
+from isograd.rules.engine import merged as merged
 from isograd.rules.engine import rules as rules

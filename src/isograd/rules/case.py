@@ -11,9 +11,12 @@ from isograd.records.chain import decades
 from isograd.records.finding import Cause
 from isograd.records.training import (
     FELL,
+    FRESH,
+    LATE_ERRORS,
     STANDARD_ERRORS,
     Replay,
     Training,
+    beats,
     end_of,
     learnt,
     start_of,
@@ -44,6 +47,8 @@ CAUSE_WORDS = {
 
 # Fewer steps show no trend.
 SHORT = 10
+# By this share.
+FALLS = 0.1
 # A net whose loss is half of what it scores on inputs that are not its targets' has learnt.
 SOLVED = 0.5
 
@@ -108,12 +113,19 @@ class Case:
 
     @cached_property
     def learns(self) -> bool | None:
-        """True if the short training lowers the loss by a tenth; None without one."""
+        """True if the short training lowers the loss; None without one.
+
+        Coming down to what the best constant answer scores, and no further when the training is
+        continued, does not count.
+        """
         training = self.training
         if training is None or len(training.loss) < SHORT:
             return None
         end = end_of(training.loss)
-        return math.isfinite(end) and self.start - end > 0.1 * abs(self.start)
+        fell = math.isfinite(end) and self.start - end > FALLS * abs(self.start)
+        later = [r.end() for r in training.replays if r.change == "longer"]
+        constant = self.snapshot.constant_loss
+        return fell and any(beats(loss, constant) for loss in (end, *later))
 
     @cached_property
     def start(self) -> float:
@@ -143,7 +155,21 @@ class Case:
         """True if the training that failed learns when it is continued."""
         training = self.training
         replays = [r for r in training.replays if r.change == "longer"] if training else []
-        return training is not None and any(learnt(training, longer) for longer in replays)
+        return training is not None and any(
+            learnt(training, longer, self.snapshot.constant_loss) for longer in replays
+        )
+
+    @cached_property
+    def uses_later(self) -> bool:
+        """True if the continued training uses its inputs beyond doubt, however little it gains.
+
+        A net that has seen its samples before may know them by heart; then this is False.
+        """
+        replays = (
+            [r for r in self.training.replays if r.change == "longer"] if self.training else []
+        )
+        fresh = [r.uses for r in replays if r.detail == FRESH and r.uses is not None]
+        return any(uses > 2 * LATE_ERRORS for uses in fresh)
 
     @property
     def blind(self) -> bool:

@@ -14,6 +14,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Protocol
 
@@ -89,33 +90,57 @@ def diagnose(
     case = Case(snapshot, training)
     found: list[Finding] = []
     skipped: list[str] = []
-    symptoms: dict[str, int] = {}
     for rule in rules():
         lacking = [name for name in rule.REQUIRES if not case.has(name)]
         if lacking:
             skipped.append(f"{rule.CODE}: needs {', '.join(lacking)}")
             continue
-        findings = list(rule.check(case))
-        found += findings
-        steps = [finding.step for finding in findings if finding.alarm]
-        for code in rule.EXPLAINS if steps else ():
-            symptoms[code] = min(steps[0], symptoms.get(code, steps[0]))
-    found.sort(
-        key=lambda f: (
-            f.severity == "info",
-            # What comes later in a training explains nothing that was there before.
-            f.code in symptoms and symptoms[f.code] <= f.step,
-            _SEVERITIES[f.severity],
-        )
-    )
+        found += rule.check(case)
     return Diagnosis(
-        tuple(found),
+        _ordered(found),
         tuple(skipped),
         snapshot,
         history,
         target=target,
         training=training,
         notes=_tried(case) if any(finding.alarm for finding in found) else _notes(case),
+    )
+
+
+def merged(again: Diagnosis, seen: Diagnosis) -> Diagnosis:
+    """One diagnosis of a loop and of its start run again, which can be replayed.
+
+    Args:
+        again: Judgement of the start run again.
+        seen: Judgement of the loop; what the other does not find is added.
+    """
+    codes = {finding.code for finding in again.findings}
+    more = [finding for finding in seen.findings if finding.code not in codes]
+    return replace(
+        seen,
+        findings=_ordered([*again.findings, *more]),
+        not_checked=tuple(line for line in again.not_checked if line in seen.not_checked),
+        notes=again.notes,
+    )
+
+
+def _ordered(found: list[Finding]) -> tuple[Finding, ...]:
+    """Causes before symptoms, errors before warnings before explanations."""
+    symptoms: dict[str, int] = {}
+    for rule in rules():
+        steps = [finding.step for finding in found if finding.alarm and finding.code == rule.CODE]
+        for code in rule.EXPLAINS if steps else ():
+            symptoms[code] = min(steps[0], symptoms.get(code, steps[0]))
+    return tuple(
+        sorted(
+            found,
+            key=lambda f: (
+                f.severity == "info",
+                # What comes later in a training explains nothing that was there before.
+                f.code in symptoms and symptoms[f.code] <= f.step,
+                _SEVERITIES[f.severity],
+            ),
+        )
     )
 
 
@@ -126,6 +151,7 @@ def _tried(case: Case) -> tuple[str, ...]:
     ends = ", ".join(
         f"{r.change}{f' x{r.factor:g}' if r.change == 'rate' else ''} {r.end():.3g}"
         for r in case.training.replays
+        if r.change != "none"
     )
     left = end_of(case.training.loss)
     return (f"replayed with one thing changed, loss at the end: {ends}; as it stands {left:.3g}",)

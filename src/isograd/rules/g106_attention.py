@@ -39,6 +39,9 @@ def check(case: Case) -> Iterator[Finding]:
         return
     worst = min(hit, key=lambda op: op.attention.entropy if op.attention else 1.0)
     assert worst.attention is not None
+    if worst.attention.sampled_rows == 0:
+        yield _masked(hit)
+        return
     grew = "" if start else " at the end of the training"
     yield Finding(
         CODE,
@@ -58,6 +61,22 @@ def check(case: Case) -> Iterator[Finding]:
         ),
         confidence=0.9,
         step=0 if start else len(case.training.loss) - 1 if case.training else 0,
+    )
+
+
+def _masked(hit: list[Op]) -> Finding:
+    first = hit[0]
+    keys = first.attention.keys if first.attention else 0
+    return Finding(
+        CODE,
+        f"the mask of `{first.module or first.name}` leaves one key of {keys} to every query",
+        "error",
+        "attention-scale",
+        where=tuple(dict.fromkeys(op.module or op.name for op in hit)),
+        source=first.source,
+        evidence=(Evidence("entropy / ln(keys)", 0.0, "", ENTROPY, "sampled rows"),),
+        advice=("print the mask: True and 0 must stand where a query may look",),
+        confidence=0.9,
     )
 
 
@@ -88,6 +107,12 @@ ZH = {
     ),
     "attention of `{m}` looks at one key only: entropy {x} of 1": (
         "`{m}` 的注意力只看一个键：熵为 {x}（最大为 1）"
+    ),
+    "the mask of `{m}` leaves one key of {n} to every query": (
+        "`{m}` 的掩码只给每个查询留下 {n} 个键中的一个"
+    ),
+    "print the mask: True and 0 must stand where a query may look": (
+        "打印掩码：查询可以看的位置应为 True（或 0）"
     ),
     "entropy / ln(keys)": "熵 / ln（键数）",
     "sampled rows": "抽样的行",

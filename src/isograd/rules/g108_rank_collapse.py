@@ -40,6 +40,8 @@ ALIKE_FAILING = 0.15
 APART = 0.1
 # Depth from which a gradual loss of difference is called collapse.
 DEEP = 6
+# A millionth of the norm is below what a head can tell apart in float32 after a norm or two.
+GONE = 1e-4
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -64,6 +66,7 @@ def check(case: Case) -> Iterator[Finding]:
         if ((left < ALIKE and whole) or gradual) and not _erased(worst):
             yield _finding(case, what, ops[0], worst, left)
             return
+    yield from _later(case)
 
 
 def _share(op: Op, what: str) -> float | None:
@@ -81,9 +84,44 @@ def _erased(op: Op) -> bool:
     return op.output is None or op.output.rms == 0
 
 
+def _later(case: Case) -> Iterator[Finding]:
+    """One finding if a net without targets has made the results of all samples alike."""
+    end = case.training.end if case.training else None
+    if end is None or case.supervised or len(end.ops) != len(case.snapshot.ops):
+        return
+    measured = [op.index for op in end.ops if op.output and op.output.between is not None]
+    if not measured:
+        return
+    last = measured[-1]
+    before, after = case.snapshot.ops[last].output, end.ops[last].output
+    if before is None or after is None or not before.between or after.between is None:
+        return
+    if after.between < ALIKE and after.between < APART * before.between and after.rms > 0:
+        op = end.ops[last]
+        yield Finding(
+            CODE,
+            f"all samples get the same output: {100 * after.between:.2g} % of the output of "
+            f"`{op.module or op.name}` differs between them at the end of the training",
+            "error",
+            "rank-collapse",
+            where=(op.module or op.name,),
+            source=op.source,
+            evidence=(
+                Evidence("share that differs between samples", after.between, "", ALIKE),
+                Evidence("the same at the start", before.between),
+            ),
+            advice=(
+                "give the loss something that pushes samples apart: negatives, a variance term",
+            ),
+            confidence=0.85,
+            step=len(case.training.loss) if case.training else 0,
+        )
+
+
 def _finding(case: Case, what: str, first: Op, worst: Op, left: float) -> Finding:
     noun = "tokens" if what == "tokens" else "samples"
-    severity = "error" if case.failing else "warning" if case.training is None else "info"
+    bad = case.failing or (case.poor and left < GONE and not case.learns_later)
+    severity = "error" if bad else "warning" if case.training is None else "info"
     name = worst.module or worst.name
     return Finding(
         CODE,
@@ -112,6 +150,15 @@ def _finding(case: Case, what: str, first: Op, worst: Op, left: float) -> Findin
 
 # Chinese for the texts above, by template.
 ZH = {
+    "all samples get the same output: {x} % of the output of `{name}` differs between them at the "
+    "end of the training": (
+        "所有样本得到相同的输出：训练结束时 `{name}` 的输出中只有 {x} % 在样本之间有差别"
+    ),
+    "the same at the start": "开始时的同一数值",
+    "share that differs between samples": "在样本之间有差别的比例",
+    "give the loss something that pushes samples apart: negatives, a variance term": (
+        "在损失中加入把样本推开的项：负样本、方差项"
+    ),
     "tokens become alike: {x} % of the output of `{name}` differs between them": (
         "词元趋于相同：`{name}` 的输出中只有 {x} % 在词元之间有差别"
     ),

@@ -33,7 +33,7 @@ from isograd.rules.case import Case
 from isograd.rules.loops import handwritten
 
 CODE = "G201"
-EXPLAINS = ("G402",)
+EXPLAINS = ("G101", "G102", "G108", "G112", "G402")
 REQUIRES: tuple[str, ...] = ()
 
 # A ten-thousandth of the largest: below the scatter between batches by two orders of magnitude.

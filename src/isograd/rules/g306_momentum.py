@@ -23,6 +23,8 @@ from itertools import accumulate
 from statistics import median
 
 from isograd.records import Evidence, Finding, Training
+from isograd.records.training import Replay
+from isograd.rules import proof
 from isograd.rules.case import Case
 
 CODE = "G306"
@@ -40,7 +42,11 @@ def check(case: Case) -> Iterator[Finding]:
     if facts is None or case.training is None:
         return
     if facts.momentum < LIMIT:
-        yield from _swings(case, case.training, facts.momentum)
+        replay = proof.proved(case, "momentum")
+        if replay is not None and proof.specific(case) is replay:
+            yield _proved(case, replay, facts.momentum)
+        else:
+            yield from _swings(case, case.training, facts.momentum)
         return
     yield Finding(
         CODE,
@@ -50,6 +56,19 @@ def check(case: Case) -> Iterator[Finding]:
         evidence=(Evidence("momentum", facts.momentum, "", LIMIT),),
         advice=("use a momentum of 0.9",),
         confidence=0.99,
+    )
+
+
+def _proved(case: Case, replay: Replay, momentum: float) -> Finding:
+    return Finding(
+        CODE,
+        f"momentum {momentum:g} remembers {1 / (1 - momentum):.0f} steps: at 0.9 the loss ends at "
+        f"{replay.end():.3g}",
+        "error",
+        "learning-rate",
+        evidence=(Evidence("momentum", momentum, "", LONG), *proof.evidence(case, replay)),
+        advice=("use a momentum of 0.9",),
+        confidence=0.85,
     )
 
 
@@ -79,6 +98,10 @@ def _swings(case: Case, training: Training, momentum: float) -> Iterator[Finding
 
 # Chinese for the texts above, by template.
 ZH = {
+    **proof.ZH,
+    "momentum {m} remembers {n} steps: at 0.9 the loss ends at {a}": (
+        "动量 {m} 记住 {n} 步：改为 0.9 时损失降到 {a}"
+    ),
     "momentum {m} remembers {n} steps and swings: the loss falls to {a} and rises again to {b}": (
         "动量 {m} 记住 {n} 步并来回摆动：损失降到 {a} 后又升到 {b}"
     ),

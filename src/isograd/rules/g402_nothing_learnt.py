@@ -22,10 +22,12 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding
 from isograd.records.finding import Cause
+from isograd.records.training import Training, beats, end_of
 from isograd.rules.case import STANDARD_ERRORS, Case
 
 CODE = "G402"
@@ -35,14 +37,19 @@ REQUIRES = ("training", "input use")
 # First-layer inputs of this RMS put activations and curvature off by its square.
 LARGE = 30.0
 SMALL = 1e-3
+# An output this much smaller than at the start is a constant to the loss.
+SHRUNK = 1e-2
 
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding if the net does not use its inputs and the loss does not fall."""
     training = case.training
-    if training is None or training.uses is None or not (case.failing and case.blind):
+    if training is None or training.uses is None or not case.failing:
         return
-    if case.solved or case.learns_later:
+    if case.solved or case.learns_later or case.uses_later:
+        return
+    if not case.blind:
+        yield from _constant(case, training)
         return
     cause, why, advice, more = _reason(case)
     yield Finding(
@@ -61,6 +68,37 @@ def check(case: Case) -> Iterator[Finding]:
             *more,
         ),
         advice=advice,
+        confidence=0.6,
+        step=len(training.loss),
+    )
+
+
+def _constant(case: Case, training: Training) -> Iterator[Finding]:
+    """A loss that has come down to that of the best constant answer, and stays there."""
+    constant, end = case.snapshot.constant_loss, end_of(training.loss)
+    if not math.isclose(training.loss[0], case.snapshot.loss, rel_tol=0.5):
+        return  # the loop scales its loss
+    if constant is None or not math.isfinite(end) or beats(end, constant):
+        return
+    last = max(case.layer_ops, default=-1)
+    heads = [s.ops[last].output if 0 <= last < len(s.ops) else None for s in (
+        case.snapshot, training.end or case.snapshot)]  # fmt: skip
+    before, after = (head.rms if head else 0.0 for head in heads)
+    gone = 0 < after < SHRUNK * before
+    yield Finding(
+        CODE,
+        f"the loss stands at {end:.4g}; the best constant answer scores {constant:.4g}",
+        "warning",
+        "weight-scale" if gone else "data",
+        evidence=(
+            Evidence("loss at the end", end, "", constant),
+            Evidence("output of the last layer, end / start", after / before if before else 1.0),
+        ),
+        advice=(
+            ("find the scale (a temperature, a gain) that goes to zero, and bound it",)
+            if gone
+            else ("try to overfit one batch; if that works, the data is at fault",)
+        ),
         confidence=0.6,
         step=len(training.loss),
     )
@@ -99,6 +137,17 @@ def _reason(case: Case) -> tuple[Cause, str, tuple[str, ...], tuple[Evidence, ..
 
 # Chinese for the texts above, by template.
 ZH = {
+    "the loss stands at {a}; the best constant answer scores {b}": (
+        "损失停在 {a}；最好的常数答案得 {b}"
+    ),
+    "loss at the end": "末尾损失",
+    "output of the last layer, end / start": "末层输出，结束 / 开始",
+    "find the scale (a temperature, a gain) that goes to zero, and bound it": (
+        "找出趋于零的缩放量（温度、增益）并加以限制"
+    ),
+    "try to overfit one batch; if that works, the data is at fault": (
+        "尝试过拟合一个批次；若能做到，则是数据的问题"
+    ),
     "nothing is learnt from the inputs in {n} steps": "{n} 步之内没有从输入中学到任何东西",
     "nothing is learnt from the inputs in {n} steps: all targets are alike": (
         "{n} 步之内没有从输入中学到任何东西：所有目标都相同"

@@ -68,6 +68,8 @@ def check(case: Case) -> Iterator[Finding]:
 def _unproved(case: Case) -> Iterator[Finding]:
     """In a loop that cannot be run again, the scale itself where the net does not learn."""
     for call in case.snapshot.losses:
+        if not math.isfinite(call.target.std):
+            continue
         size = math.hypot(call.target.mean, call.target.std)
         reach = max(1.0, math.hypot(call.prediction.mean, call.prediction.std))
         if call.integer_target or size < FAR * reach:

@@ -28,7 +28,7 @@ from isograd.records.finding import Cause
 from isograd.rules.case import Case, span
 
 CODE = "G501"
-EXPLAINS: tuple[str, ...] = ()
+EXPLAINS = ("G301", "G402", "G408")
 REQUIRES: tuple[str, ...] = ()
 
 # A pooler that the task ignores is a few per cent of a model.
@@ -37,6 +37,7 @@ THROWN = 1 / 3
 _CAUSES: dict[str, Cause] = {
     "detached": "graph-cut",
     "no-grad": "graph-cut",
+    "shape only": "graph-cut",
     "reentrant checkpoint": "graph-cut",
     "non-differentiable": "non-differentiable",
 }
@@ -60,8 +61,9 @@ def check(case: Case) -> Iterator[Finding]:
         # A net cut off as a whole that mirrors one that learns: a target, teacher or EMA net.
         mirrored = reason in ("no-grad", "detached") and set(names) <= twins
         elsewhere = _reached_later(case, names)
+        resting = reason == "no-grad" and _not_owned(case, names)
         idle = not elsewhere and _idle(case, reason, names)
-        alarm = (reason in _CAUSES and not mirrored and not elsewhere) or idle
+        alarm = (reason in _CAUSES and not (mirrored or elsewhere or resting)) or idle
         cause: Cause = (
             "graph-cut" if idle else _CAUSES.get(reason, "frozen" if reason == "frozen" else "none")
         )
@@ -84,6 +86,12 @@ def check(case: Case) -> Iterator[Finding]:
             advice=_TWIN if mirrored else _ELSEWHERE if elsewhere else _ADVICE[reason],
             confidence=0.9 if alarm else 0.6,
         )
+
+
+def _not_owned(case: Case, names: list[str]) -> bool:
+    """True if the optimizer was not given them: they rest on purpose."""
+    facts = case.training.optimizer if case.training else None
+    return facts is not None and set(names) <= set(facts.not_owned)
 
 
 def _none_reached(case: Case) -> Finding:
@@ -113,21 +121,33 @@ def _none_reached(case: Case) -> Finding:
 def _idle(case: Case, reason: str, names: list[str]) -> bool:
     """True for parameters that are made to be used and are not, in no step of a training.
 
-    A third of all parameters whose results are thrown away; or a parameter of a module that ran
-    without it. A module that was not called at all (an expert, a head of another task) may rest.
+    A third of all parameters, used for nothing or not called at all in a training that goes
+    badly; or a parameter of a module that ran without it. One of a list of modules (an expert, a
+    head of another task) may rest.
     """
     tracks = case.training.parameters if case.training else {}
-    if case.learns_later or not names or not all(name in tracks for name in names):
+    if not names or not all(name in tracks for name in names):
+        return False
+    if case.learns_later and reason != "unused":
         return False
     if reason == "not on the path":
         return len(names) > THROWN * len(case.snapshot.parameters)
     if reason != "unused" or not case.poor:
+        return False
+    if len(names) > THROWN * len(case.snapshot.parameters) and not any(map(_numbered, names)):
+        return True
+    if case.learns_later:
         return False
     ran = {op.module for op in case.snapshot.ops}
     inside = [n.rpartition(".")[0] for n in names]
     return all(
         owner in ran and _direct(case, name) for owner, name in zip(inside, names, strict=True)
     )
+
+
+def _numbered(name: str) -> bool:
+    """True for a member of a list of modules."""
+    return any(part.isdecimal() for part in name.split(".")[:-2])
 
 
 def _direct(case: Case, name: str) -> bool:
@@ -166,6 +186,7 @@ _ADVICE: dict[str, tuple[str, ...]] = {
     "frozen": ("nothing to do if the freeze is meant; else `requires_grad_(True)`",),
     "unused": ("nothing to do if this part is meant to rest on this batch; else call it",),
     "not on the path": ("nothing to do if its result is only logged; else use it in the loss",),
+    "shape only": ("hand on the tensor itself, not zeros of its shape",),
     "detached": ("remove the call that detaches, or freeze the parameters openly",),
     "no-grad": ("move the call out of torch.no_grad()",),
     "reentrant checkpoint": ("pass `use_reentrant=False` to torch.utils.checkpoint",),

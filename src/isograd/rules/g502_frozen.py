@@ -1,8 +1,8 @@
 """G502: frozen parameters keep the net from learning, shown by replay.
 
 What it checks:
-    Where a short training fails and parameters are frozen, the same training with them thawed.
-    If that one learns, the freeze is the cause.
+    Where a short training fails and parameters are frozen, or weights are buffers, the same
+    training with them trained. If that one learns, the freeze is the cause.
 
 Why it matters:
     A backbone that was frozen before it was loaded stays random.
@@ -38,11 +38,13 @@ def check(case: Case) -> Iterator[Finding]:
     """One finding if the training learns with everything thawed."""
     replay = proof.proved(case, "frozen") or proof.released(case, "frozen") or _random(case)
     frozen = [n for n, p in case.snapshot.parameters.items() if not p.requires_grad]
+    # Buffers that look like drawn weights are thawed with them.
+    frozen += [n for n in (replay.detail if replay else "").split(", ") if n and n not in frozen]
     if replay is None or not frozen or not (case.failing or _random(case)):
         return
     yield Finding(
         CODE,
-        f"frozen by mistake? with {span(frozen)} thawed the loss ends at {replay.end():.3g}",
+        f"frozen by mistake? with {span(frozen)} trained the loss ends at {replay.end():.3g}",
         "error",
         "frozen",
         where=tuple(frozen),
@@ -72,8 +74,8 @@ def _random(case: Case) -> Replay | None:
 # Chinese for the texts above, by template.
 ZH = {
     **proof.ZH,
-    "frozen by mistake? with {names} thawed the loss ends at {a}": (
-        "误冻结？解冻 {names} 之后损失降到 {a}"
+    "frozen by mistake? with {names} trained the loss ends at {a}": (
+        "误冻结？让 {names} 参与训练之后损失降到 {a}"
     ),
     "frozen parameters": "被冻结的参数",
     "`requires_grad_(True)` on them, and hand them to the optimizer": (

@@ -20,6 +20,7 @@ References:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding
@@ -30,6 +31,8 @@ CODE = "G503"
 EXPLAINS = ("G108", "G201", "G303", "G402", "G408")
 REQUIRES = ("training",)
 
+# A layer that runs this often in one forward pass is in a loop.
+LOOPS = 4
 _CALLS = ("detach", "detach_", "data")
 
 
@@ -37,7 +40,11 @@ def check(case: Case) -> Iterator[Finding]:
     """One finding if the training learns without the cut."""
     replay = proof.proved(case, "detach") or proof.released(case, "detach")
     cuts = [cut for cut in case.snapshot.cuts if cut.split(" ")[0] in _CALLS]
-    if replay is None or not cuts or not case.failing:
+    if not cuts or not case.failing:
+        return
+    if replay is None:
+        if case.blind and not case.learns_later and _repeats(case):
+            yield _in_loop(cuts)
         return
     name, _, source = cuts[0].partition(" at ")
     yield Finding(
@@ -56,12 +63,36 @@ def check(case: Case) -> Iterator[Finding]:
     )
 
 
+def _repeats(case: Case) -> bool:
+    """True if a layer of the model runs again and again, as over time steps."""
+    calls = Counter(op.module for op in case.snapshot.ops if op.kind in ("weight", "recurrence"))
+    return any(count >= LOOPS for module, count in calls.items() if module)
+
+
+def _in_loop(cuts: list[str]) -> Finding:
+    name, _, source = cuts[0].partition(" at ")
+    return Finding(
+        CODE,
+        f"nothing is learnt from the inputs, and `{name}` cuts a path between the steps of a loop",
+        "error",
+        "graph-cut",
+        source=None if source == "None" else source,
+        evidence=(Evidence("calls that detach in the forward pass", len(cuts), "", 0),),
+        advice=(f"remove the `{name}`, or use it once in many steps",),
+        confidence=0.6,
+    )
+
+
 # Chinese for the texts above, by template.
 ZH = {
     **proof.ZH,
     "`{name}` inside the model cuts a path that is needed: without it the loss ends at {a}": (
         "模型内部的 `{name}` 切断了需要的通路：去掉它之后损失降到 {a}"
     ),
+    "nothing is learnt from the inputs, and `{name}` cuts a path between the steps of a loop": (
+        "没有从输入中学到任何东西，而 `{name}` 切断了循环各步之间的通路"
+    ),
+    "remove the `{name}`, or use it once in many steps": "去掉 `{name}`，或隔许多步才用一次",
     "calls that detach in the forward pass": "前向计算中切断计算图的调用数",
     "remove the `{name}`, or detach what is only logged": "去掉 `{name}`，或只对用于记录的量使用它",
 }

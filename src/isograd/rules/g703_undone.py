@@ -36,6 +36,9 @@ MINIMUM = 20
 # A loss this much above its best five-step median, and half of what it started with, has risen.
 RISEN = 1.5
 GREW = 3.0
+# What is undone altogether needs a smaller rise of the rate to be told from scatter.
+UNDONE = 10.0
+GREW_UNDONE = 1.5
 # Decayed: below this share of the largest rate for half of the steps.
 LOW = 1e-2
 OUTSIDE = 2.0
@@ -61,7 +64,7 @@ def check(case: Case) -> Iterator[Finding]:
     rates = training.learning_rate
     if end > RISEN * abs(best[0]) and end > 0.5 * abs(case.start) and len(rates) > best[1]:
         factor = max(rates[best[1] :]) / rates[best[1]] if rates[best[1]] else 1.0
-        if factor > GREW:
+        if factor > (GREW_UNDONE if end > UNDONE * abs(best[0]) else GREW):
             yield _finding(
                 case,
                 f"the loss rises again, to {end:.3g} after {best[0]:.3g}, while the rate grows "

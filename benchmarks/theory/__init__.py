@@ -1,0 +1,1 @@
+"""The closed forms of `isograd.theory` against measured nets."""

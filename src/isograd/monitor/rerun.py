@@ -1,0 +1,190 @@
+"""The start of somebody else's training, run again on a copy.
+
+A loop that fails in the user's hands is rebuilt from tapes of its first batches, a copy of the
+model and of the optimizer as they were; then it can be replayed with one thing changed, as a
+check does. Where the copy does not do what the loop did, nothing is concluded.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isograd.capture.guard import untouched
+from isograd.capture.probe import probe
+from isograd.monitor import training as trainings
+from isograd.monitor.optimizers import facts
+from isograd.monitor.tape import Tape
+from isograd.monitor.taping import Taping
+from isograd.monitor.twins import input_use
+from isograd.records.snapshot import Snapshot
+from isograd.records.training import Training
+
+# A copy of the model is kept from the start; not of one that fills the memory.
+LARGEST = 20_000_000
+STEPS = 50
+# The gradient norm of the copy's first step / the loop's: the same batch gives 1, dropout and
+# another batch less than this.
+_ALIKE = 2.0
+# Batches are drawn anew where the loop draws them itself: medians over these steps are compared.
+_FIRST = 8
+# A cosine over a thousand steps moves the rate less than this in fifty.
+_CONSTANT = 1.5
+# A shorter run is not worth it, and what clipping leaves is this even.
+_EVEN = 0.01
+
+
+class Rerun:
+    """Listens to the start of a loop and can run it again.
+
+    Args:
+        model: The model, before its first step.
+        optimizer: Its optimizer, before its first step.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self._taping: Taping | None = None
+        self._enough = False
+        size = sum(p.numel() for p in model.parameters())
+        compiled = any(
+            type(m).__name__ == "OptimizedModule" or getattr(m, "_compiled_call_impl", None)
+            for m in model.modules()
+        )
+        foreign = facts(optimizer, model).foreign
+        if size > LARGEST or compiled or foreign:
+            return
+        try:
+            self._model = copy.deepcopy(model)
+            self._optimizer = trainings.copied_optimizer(optimizer, model, self._model)
+        except Exception:  # a model that cannot be copied is watched without
+            return
+        self._taping = Taping(model)
+
+    def open(self) -> None:
+        """Begin to listen."""
+        if self._taping is not None:
+            self._taping.open()
+
+    def close(self) -> None:
+        """Stop."""
+        if self._taping is not None:
+            self._taping.close()
+
+    def saw_backward(self, loss: Any) -> None:
+        """A backward pass begins."""
+        if self._taping is not None and not self._enough:
+            self._enough = not self._taping.cut(loss)
+
+    def stepped(self) -> None:
+        """A step of the optimizer ended; only here, outside of `backward`, can listening end."""
+        if self._taping is None:
+            return
+        if self._enough:
+            self._taping.close()
+        else:
+            self._taping.forget()
+
+    def uses(self, model: nn.Module) -> float | None:
+        """How far the loss rises on others' inputs, in standard errors; see `input_use`."""
+        tapes = self._taping.tapes if self._taping is not None else []
+        if len(tapes) < 2:
+            return None
+        try:
+            with untouched(model):
+                return input_use(copy.deepcopy(model), _Played(tapes))
+        except Exception:
+            return None
+
+    def measured(self, model: nn.Module) -> Snapshot | None:
+        """The model as it is now, on a batch of the start."""
+        tapes = self._taping.tapes if self._taping is not None else []
+        try:
+            return probe(model, _Played(tapes)) if tapes else None
+        except Exception:
+            return None
+
+    def training(self, seen: Training, start: Snapshot) -> Training | None:
+        """The same start once more, with replays; None if it cannot be done or is not alike.
+
+        Args:
+            seen: What the loop did.
+            start: Measurement of its first step.
+        """
+        tapes = self._taping.tapes if self._taping is not None else []
+        if len(tapes) < 2 or len(seen.loss) < 2 or not seen.backwards:
+            return None
+        backwards = seen.backwards[0]
+        if not backwards or any(n != backwards for n in seen.backwards):
+            return None
+        rates = seen.learning_rate[:STEPS]
+        if max(rates) > _CONSTANT * min(rates):
+            return None  # a schedule that the copy would not follow
+        step = _Played(tapes)
+        loop = _Loop(step, backwards, _clipped(seen)) if backwards > 1 or _clipped(seen) else None
+        steps = min(STEPS, len(seen.loss))
+        try:
+            again = trainings.train_copy(self._model, step, self._optimizer, steps, loop, start)
+        except Exception:
+            return None
+        return again if _alike(seen, again) else None
+
+
+class _Played:
+    """A step that plays the tapes in turn."""
+
+    def __init__(self, tapes: list[Tape]) -> None:
+        self._tapes = tapes
+        self._at = 0
+        self._generators: dict[int, torch.Generator] = {}
+
+    def __call__(self, model: nn.Module) -> Tensor:
+        tape = self._tapes[self._at % len(self._tapes)]
+        self._at += 1
+        return tape.play(model, self._generators)
+
+
+class _Loop:
+    """One iteration with accumulation and clipping."""
+
+    def __init__(self, step: _Played, backwards: int, clip: float | None) -> None:
+        self._step = step
+        self._backwards = backwards
+        self._clip = clip
+
+    def __call__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Tensor:
+        optimizer.zero_grad()
+        loss = None
+        for _ in range(self._backwards):
+            loss = self._step(model)
+            loss.backward()
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), self._clip)
+        optimizer.step()
+        assert loss is not None
+        return loss
+
+
+def _norms(training: Training) -> list[float]:
+    """Norm of the whole gradient at each recorded step."""
+    tracks = [track.gradient for track in training.parameters.values()]
+    return [math.hypot(*values) for values in zip(*tracks, strict=False)]
+
+
+def _clipped(seen: Training) -> float | None:
+    """The norm that the loop clips to, if it does: what is left after it is even."""
+    pairs = zip(seen.clip_ratio, _norms(seen), strict=False)
+    left = [norm for ratio, norm in pairs if 0 < ratio < 1 - _EVEN]
+    if not left:
+        return None
+    return median(left)
+
+
+def _alike(seen: Training, again: Training) -> bool:
+    pairs = zip(_norms(seen)[:_FIRST], _norms(again)[:_FIRST], strict=False)
+    ratios = [a / b if b else math.inf for a, b in pairs if a != b]
+    return not ratios or 1 / _ALIKE < median(ratios) < _ALIKE

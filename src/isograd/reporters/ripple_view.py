@@ -1,0 +1,413 @@
+"""A ripple in a terminal: the links from the parameter to the loss, and the check of gradients."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from isograd.records.chain import decades
+from isograd.records.ripple import Check, Ripple, RippleLink, Suspect, Verification
+from isograd.reporters import numbers
+from isograd.reporters.language import Say, speaker
+from isograd.reporters.ripple_zh import CHINESE
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+MIN_WIDTH = 60
+_WIDE = 100  # cells; from here on there is room for a longer bar
+_SHOWN = 36  # links, before the middle is folded
+_ENDS, _COSTLY = 10, 12
+_CHECKS = 30
+_SUSPECTS = 8
+_METHODS = {"forward": "", "difference": "diff", "run": "run"}
+_STYLES = {"agrees": "green", "disagrees": "bold red", "kink": "blue", "unresolved": "yellow"}
+_DIRECTIONS = {
+    "gradient": "along its gradient, norm of the change 1",
+    "entry": "this entry changes by 1",
+    "signs": "all entries change by ±1/√n, fixed signs, norm 1",
+    "given": "along a given direction",
+}
+_REASONS = {
+    "backward": "`{op}`{place}: its backward is not the derivative of its forward (off by {error} "
+    "of it)",
+    "cut": "`{op}`{place}: a path ends here for the gradient, but the loss still depends on it",
+    "hook": "`{op}`{place}: this hook may change gradients",
+}
+
+
+def speak(lang: str) -> Say:
+    """A speaker that also knows the ripple's words.
+
+    Raises:
+        ValueError: If there is no such language.
+
+    >>> speak("zh")("kink")
+    '折点'
+    """
+    say = speaker(lang)
+    words = CHINESE if lang == "zh" else {}
+
+    def tell(template: str, **values: object) -> str:
+        return say(words.get(template, template), **values)
+
+    return tell
+
+
+class RippleReport:
+    """Something rich can print, at the console's width.
+
+    Args:
+        ripple: What to show.
+        target: Its title.
+        lang: `en` or `zh`.
+        width: Cells; by default the console's.
+        full: Fold nothing.
+    """
+
+    def __init__(
+        self,
+        ripple: Ripple,
+        target: str = "",
+        lang: str = "en",
+        *,
+        width: int | None = None,
+        full: bool = False,
+    ) -> None:
+        self._ripple, self._target, self._lang = ripple, target, lang
+        self._width, self._full = width, full
+        self._tell = speak(lang)
+
+    def lines(self, width: int) -> list[Text]:
+        """All lines at a width; below 60 cells they are laid out for 60."""
+        return list(_report(self, max(width, MIN_WIDTH)))
+
+    def text(self, width: int = 100) -> str:
+        """The lines without colour."""
+        return "\n".join(line.plain.rstrip() for line in self.lines(width)) + "\n"
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Text]:
+        for line in self.lines(self._width or options.max_width):
+            line.no_wrap = True
+            line.overflow = "ignore"
+            yield line
+
+
+def _report(report: RippleReport, width: int) -> Iterator[Text]:
+    from rich.text import Text
+
+    from isograd.reporters.layout import clean, paragraph, shorten
+
+    r, tell = report._ripple, report._tell
+    yield Text.assemble(("isograd", "bold"), "  ", shorten(clean(report._target), width - 9))
+    if r.index is None:
+        title = tell("ripple of `{parameter}`", parameter=r.parameter)
+    else:
+        entry = ", ".join(map(str, r.index)) or "()"
+        title = tell("ripple of `{parameter}`, entry {entry}", parameter=r.parameter, entry=entry)
+    yield from paragraph(title, width, style="bold")
+    facts = [tell(_DIRECTIONS[r.direction]), tell("loss {value}", value=numbers.number(r.loss))]
+    yield from paragraph(" · ".join([*facts, r.dtype]), width, style="dim")
+    yield from _slopes(r, tell, width)
+    n = len(r.links)
+    title = tell(
+        "from the parameter to the loss, {n} link"
+        if n == 1
+        else "from the parameter to the loss, {n} links",
+        n=n,
+    )
+    yield from _heading(title, width)
+    yield from _links(r.links, tell, width, report._full)
+    yield from _legend(r, tell, width)
+    if r.notes:
+        yield from _heading(tell("notes"), width)
+        for note in r.notes:
+            yield from paragraph(_translated(note, report._lang), width, first="  ", indent="  ")
+    if r.verification is not None:
+        yield from _heading(tell("gradients against finite differences"), width)
+        yield from _verification(r.verification, tell, width, report._full, report._lang)
+
+
+def _heading(title: str, width: int) -> Iterator[Text]:
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    yield Text()
+    line = Text(title, "bold")
+    yield line.append(" " + "─" * max(0, width - cell_len(title) - 1), "dim")
+
+
+def _slopes(r: Ripple, tell: Say, width: int) -> Iterator[Text]:
+    from isograd.reporters.layout import Column, table
+
+    yield from _heading(tell("change of the loss per unit of change"), width)
+    found = r.directional_derivative
+    rows = [[(tell("forward"), ""), (_six(found), "bold"), ("", "")]]
+    for name, value in (("gradient", r.gradient), ("finite difference", r.finite_difference)):
+        if value is None:
+            rows.append([(tell(name), ""), (tell("none"), ""), ("", "")])
+            continue
+        gap = abs(value - found) / (max(abs(value), abs(found)) or 1.0)
+        text = tell("relative difference {value}", value=_error(gap))
+        if name == "finite difference" and r.uncertainty is not None:
+            text = tell(
+                "relative difference {value}, error about {error}",
+                value=_error(gap),
+                error=_error(r.uncertainty / (abs(value) or 1.0)),
+            )
+        rows.append([(tell(name), ""), (_six(value), "bold"), (text, "dim")])
+    yield from table(
+        [Column(""), Column("", right=True, least=9), Column("", wrap=True)], rows, width
+    )[1:]
+
+
+def _links(links: Sequence[RippleLink], tell: Say, width: int, full: bool) -> Iterator[Text]:
+    from isograd.reporters.layout import Cell, Column, bar, table
+
+    if not links:
+        return
+    sizes = [decades(link.norm_of_change) for link in links]
+    finite = [size for size in sizes if math.isfinite(size)]
+    low, high = min([0.0, *finite]), max([0.0, *finite])
+    room = 22 if width >= _WIDE else 13
+    columns = [
+        Column(tell("op"), least=8),
+        Column(tell("module"), least=10, keep="end"),
+        Column(tell("line"), least=12, keep="end", drop=1),
+        Column(tell("change"), right=True, least=8),
+        Column(tell("gain"), right=True, least=7),
+        Column(tell("decades"), right=True, least=5, keep="start"),
+        Column("", least=room, keep="start"),
+        Column(tell("by") if any(_METHODS[x.method] for x in links) else "", least=4),
+    ]
+    shown = set(range(len(links))) if full else _worth(links)
+    rows: list[list[Cell]] = []
+    hidden: list[RippleLink] = []
+
+    def flush() -> None:
+        if hidden:
+            first = links[links.index(hidden[0]) - 1].norm_of_change
+            change = decades(numbers.ratio(hidden[-1].norm_of_change, first))
+            rows.append(
+                [
+                    (
+                        tell(
+                            "… {n} links, {decades} decades",
+                            n=len(hidden),
+                            decades=numbers.signed(change),
+                        ),
+                        "dim",
+                    )
+                ]
+            )
+            hidden.clear()
+
+    for i, link in enumerate(links):
+        if i not in shown:
+            hidden.append(link)
+            continue
+        flush()
+        gained = link.decades
+        style = "red" if abs(gained) >= 1 else ""
+        rows.append(
+            [
+                (link.op, ""),
+                (link.module, ""),
+                (link.source or "", "dim"),
+                (numbers.number(link.norm_of_change), ""),
+                ("-" if math.isnan(link.gain) else numbers.number(link.gain), style),
+                ("-" if math.isnan(gained) else numbers.signed(gained), style),
+                (bar(sizes[i], low, high, room), "cyan"),
+                (_METHODS[link.method], "yellow"),
+            ]
+        )
+    flush()
+    yield from table(columns, rows, width)
+
+
+def _worth(links: Sequence[RippleLink]) -> set[int]:
+    n = len(links)
+    if n <= _SHOWN:
+        return set(range(n))
+
+    def weight(i: int) -> float:
+        size = abs(links[i].decades)
+        return math.inf if math.isinf(size) else 0.0 if math.isnan(size) else size
+
+    costly = sorted(range(_ENDS, n - _ENDS), key=lambda i: -weight(i))[:_COSTLY]
+    kept = {*range(_ENDS), *range(n - _ENDS, n), *costly}
+    # A line that says "1 link" is no shorter than the link.
+    return kept | {i for i in range(1, n - 1) if i - 1 in kept and i + 1 in kept}
+
+
+def _legend(r: Ripple, tell: Say, width: int) -> Iterator[Text]:
+    from isograd.reporters.layout import paragraph
+
+    sentences = []
+    if r.links:
+        sentences.append(
+            tell(
+                "gain: norm of the change of an op's output / of its inputs; the bar is the "
+                "change itself, in decades from 1"
+            )
+        )
+    if r.unreached:
+        sentences.append(
+            tell(
+                "{n} op is not reached" if r.unreached == 1 else "{n} ops are not reached",
+                n=r.unreached,
+            )
+        )
+    methods = {link.method for link in r.links}
+    if "difference" in methods:
+        sentences.append(
+            tell("diff: this op has no forward-mode formula, so central differences of it alone")
+        )
+    if "run" in methods:
+        sentences.append(tell("run: central differences of the whole step"))
+    for end in r.ends[:_SUSPECTS]:
+        sentences.append(
+            tell(
+                "the change leaves the differentiable path at `{op}`{place}",
+                op=end.op,
+                place=tell(" at {source}", source=end.source) if end.source else "",
+            )
+        )
+    for sentence in sentences:
+        yield from paragraph(sentence, width, first="  ", indent="  ", style="dim")
+
+
+def _verification(v: Verification, tell: Say, width: int, full: bool, lang: str) -> Iterator[Text]:
+    from isograd.reporters.layout import Cell, Column, paragraph, table
+
+    compared = [check for check in v.checks if check.verdict != "frozen"]
+    wrong = [check for check in compared if check.verdict == "disagrees"]
+    open_ = [check for check in compared if check.verdict == "unresolved"]
+    if wrong:
+        what = tell(
+            "{n} of {total} gradients disagree with finite differences",
+            n=len(wrong),
+            total=len(compared),
+        )
+        mark, style = "✗", "bold red"
+    elif open_:
+        what = tell(
+            "no gradient disagrees, {n} of {total} could not be told",
+            n=len(open_),
+            total=len(compared),
+        )
+        mark, style = "!", "bold yellow"
+    else:
+        what = tell("all {n} gradients agree with finite differences", n=len(compared))
+        mark, style = "✓", "bold green"
+    first = paragraph(what, width, first=f"{mark} ", indent="  ", style="bold")
+    first[0].stylize(style, 0, 1)
+    yield from first
+    how = tell(
+        "{dtype}, on a copy · {n} directions for each parameter · agrees up to {tolerance}"
+        if v.on_copy
+        else "{dtype} · {n} directions for each parameter · agrees up to {tolerance}",
+        dtype=v.dtype,
+        n=v.directions,
+        tolerance=_error(v.tolerance),
+    )
+    yield from paragraph(how, width, first="  ", indent="  ", style="dim")
+    chosen = _chosen(v.checks, full)
+    rows: list[list[Cell]] = [
+        [
+            (check.parameter, ""),
+            (tell("none") if check.gradient is None else _six(check.gradient), ""),
+            ("" if check.verdict == "frozen" else _six(check.finite_difference), ""),
+            ("" if check.verdict == "frozen" else _error(check.relative_error), ""),
+            (tell(check.verdict), _STYLES.get(check.verdict, "dim")),
+        ]
+        for check in chosen
+    ]
+    if len(chosen) < len(v.checks):
+        rows.append([(tell("and {n} more that agree", n=len(v.checks) - len(chosen)), "dim")])
+    columns = [
+        Column(tell("parameter"), least=16),
+        Column(tell("gradient"), right=True, least=11),
+        Column(tell("finite difference"), right=True, least=11),
+        Column(tell("relative error"), right=True, least=8, keep="start"),
+        Column(tell("verdict"), least=9),
+    ]
+    yield from table(columns, rows, width)
+    verdicts = {check.verdict for check in v.checks}
+    if "kink" in verdicts:
+        text = tell(
+            "kink: gradient and differences agree at points close by, so this point has no "
+            "derivative (a ReLU at 0, a tie in a maximum): no fault"
+        )
+        yield from paragraph(text, width, first="  ", indent="  ", style="dim")
+    if open_:
+        text = tell("unresolved: the differences are too rough to tell")
+        yield from paragraph(text, width, first="  ", indent="  ", style="dim")
+    for note in v.notes:
+        yield from paragraph(_translated(note, lang), width, first="  ", indent="  ", style="dim")
+    if wrong:
+        yield from _suspects(v.suspects, tell, width)
+
+
+def _suspects(suspects: Sequence[Suspect], tell: Say, width: int) -> Iterator[Text]:
+    from isograd.reporters.layout import paragraph
+
+    yield from _heading(tell("where it goes wrong"), width)
+    if not suspects:
+        text = tell(
+            "no single op explains it: look for values changed behind autograd's back "
+            "(`.data`, in-place writes under no_grad)"
+        )
+        yield from paragraph(text, width, first="→ ", indent="  ")
+    for suspect in suspects[:_SUSPECTS]:
+        where = suspect.source or suspect.module
+        text = tell(
+            _REASONS[suspect.reason],
+            op=suspect.op,
+            place=tell(" at {source}", source=where) if where else "",
+            error=_percent(suspect.relative_error),
+        )
+        yield from paragraph(text, width, first="→ ", indent="  ")
+    text = tell(
+        "If that is meant (a straight-through estimator, a stopped gradient, clipping in a hook), "
+        "it is no fault."
+    )
+    yield from paragraph(text, width, first="  ", indent="  ", style="dim")
+
+
+def _chosen(checks: Sequence[Check], full: bool) -> list[Check]:
+    if full or len(checks) <= _CHECKS:
+        return list(checks)
+    plain = [check for check in checks if check.verdict == "agrees"]
+    worst = sorted(plain, key=lambda check: -check.relative_error)[: _CHECKS // 2]
+    kept = {check.parameter for check in worst}
+    return [c for c in checks if c.verdict not in ("agrees", "frozen") or c.parameter in kept]
+
+
+def _translated(note: str, lang: str) -> str:
+    """A sentence that the measurement wrote, with its values."""
+    if lang != "zh":
+        return note
+    for english, chinese in CHINESE.items():
+        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(english))
+        match = re.fullmatch(pattern, note, re.DOTALL) if len(english) > 24 else None
+        if match is not None:
+            return re.sub(r"\{(\w+)\}", lambda m, match=match: match[m[1]], chinese)
+    return note
+
+
+def _six(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _error(value: float) -> str:
+    """An error as a power of ten: more digits would mean nothing."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    return re.sub(r"e([+-])0*(\d)", r"e\1\2", f"{value:.0e}")
+
+
+def _percent(value: float | None) -> str:
+    return "?" if value is None else f"{100 * value:.3g} %"
