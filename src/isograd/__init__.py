@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from isograd.api import check, load, probe, ripple, watch
+    from isograd.api import check, load, predict, probe, ripple, watch
     from isograd.errors import IsogradError, ModelError, StepError, TargetError
-    from isograd.records import Chain, Diagnosis, Finding, Ripple, Run, Snapshot
+    from isograd.records import Chain, Diagnosis, Finding, Ripple, Snapshot
+    from isograd.records.prediction import Prediction
+    from isograd.records.run import Run
 
 __version__ = "0.1.0"
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "Finding",
     "IsogradError",
     "ModelError",
+    "Prediction",
     "Ripple",
     "Run",
     "Snapshot",
@@ -26,16 +29,17 @@ __all__ = [
     "TargetError",
     "check",
     "load",
+    "predict",
     "probe",
     "ripple",
     "watch",
 ]
 
 _HOMES = {
-    **dict.fromkeys(("check", "load", "probe", "ripple", "watch"), "isograd.api"),
-    **dict.fromkeys(
-        ("Chain", "Diagnosis", "Finding", "Ripple", "Run", "Snapshot"), "isograd.records"
-    ),
+    **dict.fromkeys(("check", "load", "predict", "probe", "ripple", "watch"), "isograd.api"),
+    **dict.fromkeys(("Chain", "Diagnosis", "Finding", "Ripple", "Snapshot"), "isograd.records"),
+    "Run": "isograd.records.run",
+    "Prediction": "isograd.records.prediction",
     **dict.fromkeys(("IsogradError", "ModelError", "StepError", "TargetError"), "isograd.errors"),
 }
 

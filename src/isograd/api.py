@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from isograd import reporters as reporters  # registers the formats of Diagnosis
-from isograd.records import Diagnosis, Ripple, Run, Snapshot
+from isograd.records import Diagnosis, Ripple, Snapshot
 from isograd.reporters import language
 from isograd.rules import chinese, diagnose
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from isograd.capture.probe import Step
     from isograd.monitor.training import TrainStep
     from isograd.monitor.watch import Watch
+    from isograd.records.prediction import Prediction
+    from isograd.records.run import Run
     from isograd.records.training import Training
 
 
@@ -114,6 +116,31 @@ def ripple(
     from isograd.capture.ripple import ripple as follow
 
     return follow(model, step, parameter, index, eps=eps, verify=verify)
+
+
+def predict(model: torch.nn.Module, step: Step, *, probes: int = 16, seed: int = 0) -> Prediction:
+    """Compare theory with measurement along the main chain, at five levels.
+
+    Nothing of the caller's changes.
+
+    Args:
+        model: Any PyTorch module.
+        step: `step(model)` runs the model on one batch and returns a scalar loss tensor.
+        probes: Noise vectors for the levels L2 and L3; each costs about two backward passes.
+        seed: Of the noise.
+
+    Returns:
+        Gains by all levels at every cut, totals, error bar, and what the gaps mean.
+
+    Raises:
+        ModelError: If the model has no parameters, or all are frozen.
+        StepError: If the step raises, changes the model, returns no scalar with a graph, or
+            runs other ops when called again.
+        ModuleNotFoundError: If scipy is missing: pip install 'isograd[theory]'.
+    """
+    from isograd.capture.predict import predict as measure
+
+    return measure(model, step, probes=probes, seed=seed)
 
 
 def load(path: str | os.PathLike[str], rank: int | None = None) -> Run:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from isograd import cli
-from isograd.cli import map_ as verb
+from isograd.cli import ranges
 from isograd.records.trainability import Trainability
 
 QUICK = ("--depths", "2,4", "--sigma-w", "0.5,1.3,3", "--steps", "3", "--width", "12")
@@ -71,14 +71,14 @@ def run(*arguments):
     ],
 )
 def test_depths_are_whole_numbers_in_equal_ratios_by_default(text, expected):
-    assert verb._depths(text) == expected
+    assert ranges.depths(text) == expected
 
 
 def test_scales_are_in_equal_ratios_by_default():
-    assert verb._scales("0.25:4:5") == [0.25, 0.5, 1.0, 2.0, 4.0]
-    assert verb._scales("1:4:4:lin") == [1.0, 2.0, 3.0, 4.0]
-    assert len(verb._scales("0.5:4")) == 12
-    assert verb._scales("1e-4:1:5") == [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
+    assert ranges.scales("0.25:4:5") == [0.25, 0.5, 1.0, 2.0, 4.0]
+    assert ranges.scales("1:4:4:lin") == [1.0, 2.0, 3.0, 4.0]
+    assert len(ranges.scales("0.5:4")) == 12
+    assert ranges.scales("1e-4:1:5") == [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 
 
 @pytest.mark.parametrize(

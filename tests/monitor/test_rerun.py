@@ -179,7 +179,7 @@ def test_a_watched_loop_that_fails_is_replayed():
     model = net(32)
     optimizer = torch.optim.SGD(model.parameters(), 1e-7)
     w = torch.randn(6, 3)
-    batches = [(x, (x @ w).argmax(1)) for x, _ in BATCHED]
+    batches = [(x, (x @ w).argmax(1)) for x, _ in (batch(i, 256) for i in range(60))]
     with isograd.watch(model, optimizer) as watch:
         loop(model, optimizer, 60, data=batches.__getitem__)
     first = watch.diagnosis().findings[0]

@@ -16,7 +16,7 @@ from isograd.errors import IsogradError
 from isograd.monitor import map_cell, map_family, trainability
 from isograd.monitor.map_cell import Cell, Recipe
 from isograd.monitor.map_store import Store
-from isograd.records.trainability import Theory, TheoryPoint, Trainability
+from isograd.records.trainability import Side, Theory, TheoryPoint, Trainability
 
 SMALL = Recipe(sigma_b=0.05**0.5, width=16, steps=5, batch=16)
 DEPTHS, SCALES = (2, 5), (0.7, 1.3, 3.0)
@@ -245,14 +245,28 @@ def test_the_depth_that_trains_lies_where_success_falls_through_a_half():
 
 def test_agreement_with_a_line_that_fits_and_one_that_does_not():
     table = [[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 1, 1]]
-    r, share, n = made_map(table, [3.0, 3.0, 6.0, 9.0, 99.0]).agreement()
-    assert (r, share, n) == (pytest.approx(1.0), 1.0, 5)
-    r, share, _ = made_map(table, [9.0, 9.0, 6.0, 3.0, 3.0]).agreement()
-    assert r < -0.9
-    assert share == pytest.approx(7 / 15)
+    fits = made_map(table, [3.0, 3.0, 6.0, 9.0, 99.0]).agreement()
+    assert (fits.right, fits.cells) == (1.0, 15)
+    assert fits.sides == (Side("ordered", pytest.approx(1.0), 1.0, 5),)
+    against = made_map(table, [9.0, 9.0, 6.0, 3.0, 3.0]).agreement()
+    assert against.right == pytest.approx(7 / 15)
+    assert against.sides[0].correlation < -0.9
+    assert against.sides[0].ratio == pytest.approx(1 / 3)  # of 3 / 9, 3 / 9, 6 / 6
     assert made_map(table, [None] * 5).agreement() is None
-    r, share, n = made_map(table, [3.0, None, 6.0, None, 99.0]).agreement()
-    assert (math.isnan(r), share, n) == (True, 1.0, 3)
+    part = made_map(table, [3.0, None, 6.0, None, 99.0]).agreement()
+    assert (part.right, part.cells) == (1.0, 9)
+    assert part.sides[0].scales == 3
+    assert math.isnan(part.sides[0].correlation)
+
+
+def test_agreement_tells_the_phases_apart():
+    table = [[1, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0]]
+    found = made_map(table, [3.0, 3.0, 12.0, 12.0])
+    points = found.theory.points
+    chaotic = tuple(replace(point, phase="chaotic") for point in points[2:])
+    found = replace(found, theory=Theory(points[:2] + chaotic, None, ""))
+    sides = found.agreement().sides
+    assert [(side.phase, side.ratio) for side in sides] == [("ordered", 1.0), ("chaotic", 0.5)]
 
 
 def test_a_map_survives_json():

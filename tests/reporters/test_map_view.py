@@ -31,7 +31,7 @@ accuracy on the training data, 0 = chance, 1 = all right
          0.5      1       2
 depth ↑   sigma_w →
        │┄┄┄ ordered ┄┄┄│
-[\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}]\N{NO-BREAK SPACE}0-0.1  [░░]\N{NO-BREAK SPACE}0.1-0.35  [▒▒]\N{NO-BREAK SPACE}0.35-0.65  [▓▓]\N{NO-BREAK SPACE}0.65-0.9  [██]\N{NO-BREAK SPACE}0.9-1
+[  ] 0-0.1  [░░] 0.1-0.35  [▒▒] 0.35-0.65  [▓▓] 0.65-0.9  [██] 0.9-1
 ━━ theory: nets train to 6 depth scales  ▲ the line lies deeper, ▼ shallower
 than the map
 
@@ -47,8 +47,9 @@ depth ↑   sigma_w →
        │┄┄┄ ordered ┄┄┄│
 
 edge of chaos at sigma_w = 1.327
-88 % of 8 cells lie on the side of the line that the theory says (success 0.5 or
+75 % of 8 cells lie on the side of the line that the theory says (success 0.5 or
 more up to it)
+ordered: nets train to 1.33 times the line's depth (median)
 interrupted: 8 of 9 cells measured; run it again to go on
 1 cell without a number or diverged (training), depth 20, scale 2: the loss is
 nan after 13 steps
@@ -56,7 +57,7 @@ nan after 13 steps
 
 
 def test_whole_report():
-    assert MapReport(made()).text(80) == EXPECTED
+    assert MapReport(made()).text(80).replace("\N{NO-BREAK SPACE}", " ") == EXPECTED
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -105,7 +105,7 @@ def _stats(logits: Tensor, allowed: Tensor) -> AttentionStats | None:
         float(entropy.mean()),
         int(logits.shape[-1]),
         int(useful.sum()),
-        int(counts.min()) == 1 and int(counts.max()) == logits.shape[-1],
+        causal=int(counts.min()) == 1 and int(counts.max()) == logits.shape[-1],
     )
 
 

@@ -24,7 +24,6 @@ _NAMES = {
     "fastgelu": "gelu_tanh",
     "pytorchgelutanh": "gelu_tanh",
     "acceleratedgelu": "gelu_tanh",
-    "laplace": "",
 }
 # A mean below this part of the standard deviation is taken as none: the closed forms apply.
 _CENTRED = 1e-3
@@ -37,7 +36,7 @@ def activation_of(call: Call) -> Activation | None:
         name = name.lower().removesuffix("activation")
     name = _NAMES.get(name, name)
     parameters = dict(call.facts.get("parameters", {}))
-    if call.facts.get("unread") or not name:
+    if call.facts.get("unread"):
         return None
     if call.name == "clamp_min":
         return get("relu") if parameters == {"min": 0} else None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from isograd.capture import kinds, levels_activations, levels_laws
+from isograd.capture import kinds, levels_activations, levels_laws, levels_softmax
 from isograd.capture.draft import Draft
 from isograd.capture.levels_facts import Call, Moments
 from isograd.capture.levels_weights import Weight
 
-_KEEP = levels_laws._MOVES - {"neg", "__neg__", "abs"}
+_KEEP = levels_laws.MOVES - {"neg", "__neg__", "abs"}
 
 
 def carried(
@@ -62,7 +62,7 @@ def _forward(call: Call, inputs: Sequence[Moments | None], weight: Weight | None
         return _sum(call, inputs, size)
     if name in kinds.MULS or name == "multiply":
         return _product(call, inputs, size)
-    if name in levels_laws._DIVISIONS and call.facts.get("constant"):
+    if name in levels_laws.DIVISIONS and call.facts.get("constant"):
         factor = 1 / call.facts["constant"]
         return first and _scaled(first, factor, size)
     if name == "dropout":
@@ -163,7 +163,7 @@ def _attention(call: Call, inputs: Sequence[Moments | None], size: int) -> Momen
         return None
     value = inputs[2]
     assert value is not None
-    logits = levels_laws.logit_variance(call, inputs)
-    collision = levels_laws.rows_mean(call.facts["sizes"], logits, lambda row: row.collision)
+    logits = levels_softmax.logit_variance(call, inputs)
+    collision = levels_softmax.rows_mean(call.facts["sizes"], logits, lambda row: row.collision)
     second = value.pair + (value.second - value.pair) * collision
     return Moments(value.mean, second, value.pair, size)

@@ -7,25 +7,23 @@ is not here has none, and is measured only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 
 from isograd.capture import kinds, levels_activations
 from isograd.capture.levels_facts import Call, Moments
+from isograd.capture.levels_softmax import logit_variance, rows_mean
 from isograd.capture.levels_weights import Weight
 from isograd.theory import (
-    SoftmaxMoments,
     average_pool_gain_squared,
     batch_norm_gain_squared,
     dropout_gain_squared,
     layer_norm_gain_squared,
     max_pool_gain_squared,
     rms_norm_gain_squared,
-    softmax_moments,
 )
 
 Gains = list[float | None]
 # Each output entry is one input entry: a gather, whose transpose keeps the energy of white noise.
-_MOVES = frozenset(
+MOVES = frozenset(
     "view reshape flatten unflatten transpose permute t T mT H mH contiguous unsqueeze squeeze "
     "expand expand_as repeat repeat_interleave chunk split "
     "tensor_split unbind select narrow index_select gather take_along_dim __getitem__ index roll "
@@ -36,15 +34,13 @@ _MOVES = frozenset(
 JOINS = frozenset("cat concat concatenate stack hstack vstack".split())
 _SUMS = kinds.ADDS
 _PRODUCTS = kinds.MULS | {"multiply"}
-_DIVISIONS = frozenset("div __truediv__ __itruediv__".split())
+DIVISIONS = frozenset("div __truediv__ __itruediv__".split())
 _MAX_POOLS = frozenset(
     "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d max_pool1d_"
     "with_indices max_pool2d_with_indices boolean_dispatch amax".split()
 )
 _MEANS = frozenset("mean adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d".split())
 _MATMULS = frozenset("matmul __matmul__ bmm mm".split())
-# Lengths of rows of a causal softmax that are computed; the others lie between them.
-_LENGTHS = 6
 
 
 def gains_squared(
@@ -70,7 +66,7 @@ def gains_squared(
     law = _LAWS.get(name)
     if law is not None:
         return law(call, moments, planned)
-    if name in _MOVES:
+    if name in MOVES:
         return [1.0] * n
     if name in JOINS:  # white noise falls on each part by its size
         sizes = [m.numel if m is not None else 0 for m in moments]
@@ -91,7 +87,7 @@ def gains_squared(
         return [1.0] * n
     if name in _PRODUCTS:
         return _product(call, moments)
-    if name in _DIVISIONS:
+    if name in DIVISIONS:
         return _division(call, moments)
     if name in _MATMULS:
         return _matmul(call, moments)
@@ -180,9 +176,12 @@ def _product(call: Call, moments: Sequence[Moments | None]) -> Gains:
 
 def _division(call: Call, moments: Sequence[Moments | None]) -> Gains:
     constant = call.facts.get("constant")
-    if constant is None or call.facts["first"] or constant == 0:
-        return [None] * len(moments)
-    return [1 / constant**2]
+    if constant is not None and not call.facts["first"] and constant != 0:
+        return [1 / constant**2]
+    by = moments[1] if len(moments) == 2 else None
+    if by is not None and by.numel == 1 and by.second > 0:
+        return [1 / by.second, None]  # one number, kept in a tensor
+    return [None] * len(moments)
 
 
 def _matmul(call: Call, moments: Sequence[Moments | None]) -> Gains:
@@ -227,59 +226,6 @@ def _attention(call: Call, moments: Sequence[Moments | None], planned: bool) -> 
     jacobian = rows_mean(facts["sizes"], logits, lambda row: row.jacobian_norm_squared)
     through = jacobian * own_v * strength * kept
     return [through * own_k, through * q.second, collision * kept, *rest]
-
-
-def logit_variance(call: Call, moments: Sequence[Moments | None]) -> float:
-    """Variance of a row's logits around their mean, for independent queries and keys."""
-    q, k = moments[0], moments[1]
-    assert q is not None
-    assert k is not None
-    strength = call.facts["scale"] ** 2 * call.facts["width"]
-    return strength * q.second * max(k.second - k.pair, 0.0)
-
-
-def rows_mean(
-    sizes: Sequence[tuple[int, float]], variance: float, of: Callable[[SoftmaxMoments], float]
-) -> float:
-    """Mean over the rows of a softmax whose rows differ in their number of open entries.
-
-    Args:
-        sizes: Pairs of a number of open entries and the share of rows that have it.
-        variance: Of the logits.
-        of: Which number.
-
-    Returns:
-        The mean; a row of one entry has a collision of 1 and no Jacobian.
-    """
-    known = sorted(n for n, _ in sizes if n >= 1)
-    if len(known) > _LENGTHS:
-        step = (len(known) - 1) / (_LENGTHS - 1)
-        known = [known[round(i * step)] for i in range(_LENGTHS)]
-    values = [of(_row(n, round(variance, 9))) for n in known]
-    total = 0.0
-    for n, share in sizes:
-        if n >= 1:
-            total += share * _between(n, known, values)
-    return total
-
-
-def _between(n: int, known: list[int], values: list[float]) -> float:
-    for i, size in enumerate(known):
-        if size == n:
-            return values[i]
-        if size > n:
-            # Both numbers fall like 1/n, so they are straight in it.
-            low, high = 1 / known[i - 1], 1 / size
-            part = (1 / n - high) / (low - high)
-            return values[i] + part * (values[i - 1] - values[i])
-    return values[-1]
-
-
-@cache
-def _row(n: int, variance: float) -> SoftmaxMoments:
-    if n == 1:
-        return SoftmaxMoments(1, 0.0, 0.0, 1.0)
-    return softmax_moments(n, min(variance**0.5, 100.0))
 
 
 _LAWS: dict[str, Callable[[Call, Sequence[Moments | None], bool], Gains]] = {

@@ -69,9 +69,10 @@ class Theory:
             end: An earlier op, at whose output it is read.
         """
         inside = self._between(start, end)
+        wanted = {call.draft.index for call in inside} | {end.index}
         # Energy over all paths, and over those that cross no weight.
         energy = {start.index: (1.0, 1.0)}
-        unknown: list[Draft] = []
+        unknown: list[Draft] = [] if start.index in wanted else [start]  # made out of sight
         weights: list[Weight] = []
         attention = 0
         for call in inside:
@@ -83,14 +84,14 @@ class Theory:
             attention += call.name in ("softmax", "scaled_dot_product_attention")
             for operand, gain in zip(call.operands, self._laws(call), strict=True):
                 source = operand.source
-                if source is None or source.index not in self._wanted:
+                if source is None or source.index not in wanted:
                     continue
                 if gain is None:
                     unknown.append(call.draft)
                 else:
                     known = energy.get(source.index, (0.0, 0.0))
                     energy[source.index] = (known[0] + arrived * gain, known[1] + free * gain)
-        blind = tuple(dict.fromkeys((*unknown, *self._blind)))
+        blind = tuple(dict.fromkeys(unknown))
         total, free = energy.get(end.index, (0.0, 0.0))
         part = 1 - free / total if total else 1.0
         return Spread(None if blind else total, blind, tuple(weights), part, attention)
@@ -107,16 +108,12 @@ class Theory:
 
     def _between(self, start: Draft, end: Draft) -> list[Call]:
         """Calls from `start` back to `end` through which the one depends on the other."""
-        wanted, blind = {end.index}, []
+        wanted = {end.index}
         span = [i for i in sorted(self._calls) if end.index < i <= start.index]
         for i in span:
-            if any(
-                o.source is not None and o.source.index in wanted for o in self._calls[i].operands
-            ):
+            sources = (operand.source for operand in self._calls[i].operands)
+            if any(source is not None and source.index in wanted for source in sources):
                 wanted.add(i)
-        if start.index not in wanted:
-            blind.append(start)  # made out of sight
-        self._wanted, self._blind = wanted, blind
         return [self._calls[i] for i in reversed(span) if i in wanted]
 
     def _related(self, call: Call) -> bool:

@@ -19,8 +19,8 @@ from isograd.capture.guard import untouched
 from isograd.capture.hutchinson import Edges, Estimate
 from isograd.capture.levels_facts import Listener
 from isograd.capture.levels_forward import carried
+from isograd.capture.levels_rules import shared_rules, specified
 from isograd.capture.levels_segments import Spread, Theory, composed
-from isograd.capture.levels_weights import shared_rules, specified
 from isograd.capture.predict_gaps import summary
 from isograd.capture.predict_time import rates
 from isograd.capture.probe import Step, _eager, _heard, call_step, check_loss, probe
@@ -36,7 +36,7 @@ _METHODS = {
     "L3": "white noise from the output on",
     "L4": "gradient of the loss",
 }
-_NO_CUTS = "no op between the model's output and the first layer is crossed by every path"
+_NO_CUTS = "the main chain ends at `{}`, with no cut between it and the model's output"
 
 
 def predict(
@@ -73,7 +73,7 @@ def predict(
     name = snapshot.slowest() or ""
     times = rates(snapshot, model)
     if len(path) < 2:
-        return summary(name, (), [], {}, times, probes, (_NO_CUTS,))
+        return summary(name, (), [], {}, times, probes, (_NO_CUTS.format(name),))
     guard = untouched(model)
     with guard:
         listener = Listener(model, guard.watch, call_step.__code__)
@@ -88,7 +88,7 @@ def predict(
         path = [i for i in path if theory.knows(graph.borders[i].draft)]
         path = _tensors(path, graph)
         if len(path) < 2:
-            return summary(name, (), [], {}, times, probes, (_NO_CUTS,))
+            return summary(name, (), [], {}, times, probes, (_NO_CUTS.format(name),))
         generator = torch.Generator().manual_seed(seed)
         measured, notes = _measured(path, graph, loss, probes, generator)
         spreads = theory.along([graph.borders[i].draft for i in path])

@@ -63,7 +63,7 @@ def summary(
     """
     totals = {level: math.fsum(cut.decades(level) for cut in cuts) for level in LEVELS}
     errors = {level: _error(cuts, level) for level in LEVELS}
-    if joint_error is not None:
+    if joint_error is not None and math.isfinite(joint_error):
         errors["L3"] = joint_error / math.log(10)
     crossed = [weight for spread in spreads for weight in spread.weights]
     planned = {w.name: w for w in weights.values()}
@@ -158,11 +158,12 @@ def _gap(
         low, high = low + min(bar.low, 0.0), high + max(bar.high, 0.0)
     places: tuple[Place, ...] = ()
     if not low <= total <= high:
-        signed = sorted(zip(parts, cuts, strict=True), key=lambda pair: -pair[0] / total)
+        whole = total if math.isfinite(total) else math.copysign(1e300, total)
+        signed = sorted(zip(parts, cuts, strict=True), key=lambda pair: _last(pair[0] / whole))
         places = tuple(
             Place(cut.op, cut.module, cut.source, part)
             for part, cut in signed[:_PLACES]
-            if part / total >= _PART
+            if part / whole >= _PART
         )
     else:  # parts that cancel in the sum
         alone = [(part, cut) for part, cut in zip(parts, cuts, strict=True) if abs(part) > _ALONE]
@@ -173,3 +174,8 @@ def _gap(
             if not low <= part <= high
         )
     return Gap((first, second), total, low, high, places, at_init)
+
+
+def _last(part: float) -> float:
+    """Sorting key: the largest part first, nan at the end."""
+    return math.inf if math.isnan(part) else -part

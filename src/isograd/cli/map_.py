@@ -6,23 +6,17 @@ The file is not called `map.py`: as an attribute of the package it would hide th
 from __future__ import annotations
 
 import argparse
-import difflib
-import hashlib
-import inspect
 import json
 import math
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isograd.cli import INTERRUPTED, options, targets
-from isograd.cli.returned import Target, understood
-from isograd.errors import IsogradError, TargetError
+from isograd.cli import INTERRUPTED, builds, options, ranges
+from isograd.errors import IsogradError
 
 if TYPE_CHECKING:
     from isograd.monitor.map_cell import Recipe
@@ -32,34 +26,31 @@ NAME = "map"
 HELP = "measure which depths and weight scales train, beside the theory's line"
 CACHE = ".isograd-map"
 FORMATS = (".html", ".htm", ".png", ".json")
-_DEPTHS, _SCALES = 10, 12
 # The bias variance of Schoenholz et al. (2017). ReLU and its like have an edge only without biases.
 _SIGMA_B = 0.05**0.5
-_SHAPE = "def {}(depth, scale): return model, step"
-_RANGE = "A:B, A:B:N, A:B:N:lin, A:B:N:log, or values with commas between"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `isograd map`."""
-    grid = parser.add_argument_group("grid", f"a range is {_RANGE}")
+    grid = parser.add_argument_group("grid", f"a range is {ranges.SYNTAX}")
     grid.add_argument(
         "--depths",
-        type=_depths,
+        type=ranges.depths,
         default="5:60",
         metavar="RANGE",
-        help=f"numbers of hidden layers; default: 5:60, {_DEPTHS} of them in equal ratios",
+        help=f"numbers of hidden layers; default: 5:60, {ranges.DEPTHS} of them in equal ratios",
     )
     grid.add_argument(
         "--sigma-w",
-        type=_scales,
+        type=ranges.scales,
         metavar="RANGE",
         help="weight scales sqrt(fan_in * Var[W]); default: 0.5:4, "
-        f"{_SCALES} of them in equal ratios; with --learning-rates one value, default: the edge "
-        "of chaos",
+        f"{ranges.SCALES} of them in equal ratios; with --learning-rates one value, default: the "
+        "edge of chaos",
     )
     grid.add_argument(
         "--learning-rates",
-        type=_scales,
+        type=ranges.scales,
         metavar="RANGE",
         help="this axis instead of the weight scale",
     )
@@ -73,17 +64,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     net.add_argument("--activation", metavar="NAME", help="any the theory knows; default: tanh")
     net.add_argument(
         "--sigma-b",
-        type=_at_least_0,
+        type=ranges.at_least_0,
         metavar="X",
         help=f"standard deviation of the biases; default: {_SIGMA_B:.3f} (variance 0.05), 0 for "
         "ReLU and its like",
     )
-    net.add_argument("--width", type=options.positive, default=128, metavar="N", help="default 128")
+    net.add_argument("--width", type=options.positive, default=100, metavar="N", help="default 100")
     net.add_argument("--steps", type=options.positive, default=200, metavar="N", help="default 200")
     net.add_argument("--batch", type=options.positive, default=64, metavar="N", help="default 64")
     net.add_argument(
         "--learning-rate",
-        type=_positive,
+        type=ranges.positive,
         metavar="X",
         help="of all nets; default: of each net 1 / the largest curvature of its loss at the "
         "start; with --target the optimizer's own, or 0.01",
@@ -101,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cluster", metavar="ADDRESS", help="of a running Ray or Dask cluster; default: start one"
     )
     work.add_argument(
-        "--time-limit", type=_positive, metavar="SECONDS", help="then show what is known"
+        "--time-limit", type=ranges.positive, metavar="SECONDS", help="then show what is known"
     )
     work.add_argument(
         "--cache",
@@ -188,7 +179,7 @@ def _recipe(args: argparse.Namespace) -> tuple[Recipe, list[float], dict[str, An
         sigma_w = args.sigma_w[0] if args.sigma_w else edge or 1.0
     build, source = None, {}
     if args.target:
-        build, source = _build(args.target)
+        build, source = builds.builder(args.target)
     recipe = Recipe(
         axis="learning_rate" if rates else "sigma_w",
         activation=known.name if known is not None else "",
@@ -201,72 +192,7 @@ def _recipe(args: argparse.Namespace) -> tuple[Recipe, list[float], dict[str, An
         seed=args.seed,
         build=build,
     )
-    return recipe, rates or args.sigma_w or spread(0.5, 4.0, _SCALES, "log"), source
-
-
-# --- The user's build, in whatever process
-
-
-@dataclass(frozen=True)
-class Build:
-    """A user's `build(depth, scale)`, by name, so that a worker can load it for itself.
-
-    Attributes:
-        spec: `FILE.py:build`, with an absolute path, or `package.module:build`.
-        digest: Of the file's text.
-    """
-
-    spec: str
-    digest: str
-
-    def __call__(self, depth: int, scale: float) -> Target:
-        """Build one cell's net.
-
-        Raises:
-            TargetError: If what it returns is no target.
-        """
-        return understood(_function(self.spec, self.digest)(depth, scale), f"`{self.spec}`")
-
-
-@cache
-def _function(spec: str, digest: str) -> Callable[[int, float], Any]:
-    place, name = targets.split(spec)
-    file = targets._file(place)
-    folder = str((file.parent if file else Path()).resolve())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    module = targets._from_file(file) if file else targets._from_name(place)
-    if not hasattr(module, name):
-        names = [key for key, value in vars(module).items() if inspect.isfunction(value)]
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f"the name is misspelt: `--target {Path(place).name}:{near[0]}`." if near else ""
-        raise TargetError(
-            f"`{place}` has no `{name}`.",
-            facts=(f"functions there   {', '.join(names) or 'none'}",),
-            causes=tuple(filter(None, (hint, f"there is none yet: add `{_SHAPE.format(name)}`."))),
-        )
-    function = getattr(module, name)
-    if not callable(function):
-        raise TargetError(
-            f"`{name}` in `{place}` is no function.",
-            causes=(f"make it one: `{_SHAPE.format(name)}`.",),
-        )
-    return function
-
-
-def _build(spec: str) -> tuple[Build, dict[str, Any]]:
-    place, name = targets.split(spec)
-    if name == targets.DEFAULT and not spec.endswith(f":{name}"):
-        name = "build"
-    file = targets._file(place)
-    if file is not None:
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-        place = str(file.resolve())
-    else:
-        digest = ""
-    build = Build(f"{place}:{name}", digest)
-    _function(build.spec, build.digest)  # a name that is misspelt is told at once
-    return build, {"target": build.spec, "digest": digest}
+    return recipe, rates or args.sigma_w or ranges.spread(0.5, 4.0, ranges.SCALES, "log"), source
 
 
 @contextmanager
@@ -347,77 +273,3 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-# --- Ranges
-
-
-def spread(low: float, high: float, count: int, spacing: str) -> list[float]:
-    """Values from `low` to `high`, evenly spaced (`lin`) or in equal ratios (`log`).
-
-    >>> spread(1, 9, 3, "log"), spread(1, 9, 3, "lin")
-    ([1.0, 3.0, 9.0], [1.0, 5.0, 9.0])
-    """
-    if count == 1 or low == high:
-        return [float(low)]
-    part = [i / (count - 1) for i in range(count)]
-    if spacing == "lin":
-        return [low + (high - low) * p for p in part]
-    # To 12 digits, so that 3.0000000000000004 is the 3 that another range has.
-    return [float(f"{low * (high / low) ** p:.12g}") for p in part]
-
-
-def _depths(text: str) -> list[int]:
-    values = _range(text, _DEPTHS, "log")
-    whole = sorted({round(value) for value in values})
-    if whole[0] < 1:
-        raise argparse.ArgumentTypeError(f"depths must be at least 1, got {text!r}")
-    return whole
-
-
-def _scales(text: str) -> list[float]:
-    values = _range(text, _SCALES, "log")
-    if values[0] <= 0:
-        raise argparse.ArgumentTypeError(f"values must be above 0, got {text!r}")
-    return values
-
-
-def _range(text: str, count: int, spacing: str) -> list[float]:
-    try:
-        if ":" not in text:
-            values = sorted({float(part) for part in text.split(",")})
-        else:
-            low, high, *rest = text.split(":")
-            if rest and rest[-1] in ("lin", "log"):
-                spacing = rest.pop()
-            if rest:
-                count = int(rest.pop(0))
-            if rest or count < 1 or not 0 < float(low) <= float(high):
-                raise ValueError
-            values = spread(float(low), float(high), count, spacing)
-    except (ValueError, OverflowError):
-        values = [math.nan]
-    if not all(map(math.isfinite, values)):
-        raise argparse.ArgumentTypeError(f"must be {_RANGE}, rising and above 0, got {text!r}")
-    return values
-
-
-def _positive(text: str) -> float:
-    value = _number(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
-    return value
-
-
-def _at_least_0(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text!r}")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

@@ -19,7 +19,6 @@ from isograd.records.parameter import Missing as Missing
 from isograd.records.parameter import ParameterStats as ParameterStats
 from isograd.records.parameter import TimeGains as TimeGains
 from isograd.records.ripple import Ripple as Ripple
-from isograd.records.run import Run as Run
 from isograd.records.snapshot import Snapshot as Snapshot
 from isograd.records.tensor_stats import AttentionStats as AttentionStats
 from isograd.records.tensor_stats import TensorStats as TensorStats

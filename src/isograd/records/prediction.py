@@ -32,16 +32,13 @@ READINGS = {
         "the loss points along the top directions of the Jacobian",
     ),
 }
+_UNTRAINED = "if the weights are untrained, look for a bug or a structural op "
 AT_INIT = {
-    ("L0", "L1"): "the weights are as initialised: the data has other moments than the map gives",
-    ("L1", "L2"): "the weights are as initialised: look for a bug or a structural op (padding, "
-    "pooling, masking, a gradient hook)",
-    (
-        "L2",
-        "L3",
-    ): "the weights are as initialised: look for a bug or a structural op (tied weights, "
-    "pooling, masking, correlated batch)",
-    ("L3", "L4"): "the weights are as initialised: samples of the batch are correlated, or an op "
+    ("L0", "L1"): "the weights have the variance of their init rule: the data has other moments "
+    "than the map gives",
+    ("L1", "L2"): _UNTRAINED + "(padding, pooling, masking, a gradient hook)",
+    ("L2", "L3"): _UNTRAINED + "(tied weights, pooling, masking, correlated batch)",
+    ("L3", "L4"): "if the weights are untrained: samples of the batch are correlated, or an op "
     "that is no average over directions (pooling, masking) comes first",
 }
 

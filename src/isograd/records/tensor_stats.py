@@ -68,17 +68,17 @@ class AttentionStats:
         entropy: Mean entropy of a row divided by ln(number of unmasked keys), in [0, 1].
         keys: Number of keys.
         sampled_rows: Number of rows that were looked at; 0 if a mask leaves each one key.
-        causal: True if a query sees the keys up to its own place.
         gain_q: Norm of the gradient leaving towards q / norm arriving; None if q needs none.
         gain_k: The same towards k.
         gain_v: The same towards v.
+        causal: True if a query sees the keys up to its own place.
     """
 
     logit_max: float
     entropy: float
     keys: int
     sampled_rows: int
-    causal: bool = False
     gain_q: float | None = None
     gain_k: float | None = None
     gain_v: float | None = None
+    causal: bool = False

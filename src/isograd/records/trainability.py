@@ -72,6 +72,40 @@ class Theory:
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """How the line follows the measured edge in one phase.
+
+    Attributes:
+        phase: `ordered` or `chaotic`.
+        correlation: Of the logarithms of the line and of the depth that trains, both cut to the
+            depths of the map; NaN for fewer than 5 scales or where one of them does not change.
+        ratio: Median of the depth that trains over the line, where both are known.
+        scales: Number of scales.
+    """
+
+    phase: str
+    correlation: float
+    ratio: float
+    scales: int
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How well the theory's line follows the edge of what trained.
+
+    Attributes:
+        right: Share of the measured cells on the right side of the line: success 0.5 or more
+            exactly where the depth is at most the line.
+        cells: Their number.
+        sides: For each phase; the line's factor of 6 need not be the same in both.
+    """
+
+    right: float
+    cells: int
+    sides: tuple[Side, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A cell that has no training success, or no number, and why.
 
@@ -155,31 +189,34 @@ class Trainability:
         """
         return np.array([_falls(self.depths, column) for column in self.success.T])
 
-    def agreement(self) -> tuple[float, float, int] | None:
-        """How well the theory's line follows the edge of what trained.
-
-        Both are cut to the depths of the grid, as nothing beyond them was measured.
-
-        Returns:
-            Correlation of the two depths' logarithms over the scales, NaN for fewer than 5; the
-            share of measured cells on the right side of the line, success 0.5 or more exactly
-            where the depth is at most the line; number of scales. None without a line.
-        """
+    def agreement(self) -> Agreement | None:
+        """How well the theory's line follows the edge of what trained; None without a line."""
         limits, found = self.limits(), self.trainable_depths()
-        known = np.isfinite(limits) | (limits == math.inf)
+        known = ~np.isnan(limits)
         if not known.any():
             return None
-        inside = self.depths[:, None] <= limits[None, :]
         cells = np.isfinite(self.success) & known[None, :]
+        inside = self.depths[:, None] <= limits[None, :]
         wrong = ((self.success >= TRAINABLE) != inside) & cells
-        right = 1 - np.count_nonzero(wrong) / max(1, np.count_nonzero(cells))
-        both = known & ~np.isnan(found)
+        count = int(np.count_nonzero(cells))
+        right = 1 - int(np.count_nonzero(wrong)) / max(1, count)
+        phases = {point.scale: point.phase for point in self.theory.points} if self.theory else {}
+        named = np.array([phases.get(scale, "") for scale in self.scales.tolist()])
+        sides: list[Side] = []
+        for phase in ("ordered", "chaotic"):
+            here = known & ~np.isnan(found) & (named == phase)
+            if here.any():
+                sides.append(self._side(phase, limits[here], found[here]))
+        return Agreement(right, count, tuple(sides))
+
+    def _side(self, phase: str, limits: Floats, found: Floats) -> Side:
         low, high = float(self.depths[0]), float(self.depths[-1])
-        x = np.log(np.clip(limits[both], low, high))
-        y = np.log(np.clip(found[both], low, high))
+        x, y = np.log(np.clip(limits, low, high)), np.log(np.clip(found, low, high))
         flat = x.size < _FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0
         r: Any = math.nan if flat else np.corrcoef(x, y)[0, 1]
-        return float(r), right, int(both.sum())
+        seen = (found > 0) & np.isfinite(found) & np.isfinite(limits)
+        ratio = float(np.median(found[seen] / limits[seen])) if seen.any() else math.nan
+        return Side(phase, float(r), ratio, int(x.size))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data; arrays are nested lists, NaN is the string "nan"."""

@@ -89,11 +89,17 @@ def notes(found: Trainability, lang: str) -> Iterator[str]:
         yield from _missing(found, lang)
         agreed = found.agreement()
         if agreed is not None:
-            r, share, n = agreed
-            cells = int((~(found.success != found.success)).sum())
-            yield tell("agreement", share=round(100 * share), cells=cells)
-            if not math.isnan(r):
-                yield tell("correlation", r=f"{r:.2f}", n=n)
+            yield tell("agreement", share=round(100 * agreed.right), cells=agreed.cells)
+            for side in agreed.sides:
+                if not math.isnan(side.ratio):
+                    known = not math.isnan(side.correlation)
+                    yield tell(
+                        "side.correlated" if known else "side",
+                        phase=tell(f"phase.{side.phase}"),
+                        ratio=numbers.number(side.ratio),
+                        r=f"{side.correlation:.2f}",
+                        n=side.scales,
+                    )
     if found.stopped:
         yield tell(f"stopped.{found.stopped}", done=found.measured, all=found.success.size)
     groups: dict[str, list[int]] = {}

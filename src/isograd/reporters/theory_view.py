@@ -20,6 +20,11 @@ _ENDS = 12
 # Below this all levels read 0.00.
 _UNCHANGED = 0.005
 _NAMES = 4
+# What the measurement notes, with its one field.
+_NOTES = (
+    "the graph cannot be run in part: {value}",
+    "the main chain ends at `{value}`, with no cut between it and the model's output",
+)
 _MEANINGS = {
     "L0": "init rule and Gaussian map",
     "L1": "measured weights and moments",
@@ -98,7 +103,7 @@ def _report(p: Prediction, tell: Say, width: int, full: bool) -> Iterator[Text]:
         yield from _facts(p, tell, width)
     yield from _times(p, tell, width)
     for note in p.notes:
-        yield from paragraph(tell(note), width, first="  ", indent="  ", style="dim")
+        yield from paragraph(_note(note, tell), width, first="  ", indent="  ", style="dim")
 
 
 def _heading(title: str, width: int) -> Iterator[Text]:
@@ -177,7 +182,7 @@ def _gaps(gaps: Sequence[Gap], tell: Say, width: int) -> Iterator[Text]:
     yield Text()
     for gap in gaps:
         name = f"{gap.levels[0]} → {gap.levels[1]}"
-        if math.isnan(gap.decades) or not math.isfinite(gap.decades):
+        if math.isnan(gap.decades):
             continue
         chance = tell(
             "chance: {low} to {high}", low=numbers.signed(gap.low), high=numbers.signed(gap.high)
@@ -295,6 +300,14 @@ def _times(p: Prediction, tell: Say, width: int) -> Iterator[Text]:
     yield from table(columns, rows, width)
     note = tell("measured: along the loss gradient, over all units; theory: a unit's own state")
     yield from paragraph(note, width, first="  ", indent="  ", style="dim")
+
+
+def _note(note: str, tell: Say) -> str:
+    for template in _NOTES:
+        head, tail = template.split("{value}")
+        if note.startswith(head) and note.endswith(tail):
+            return tell(template, value=note[len(head) : len(note) - len(tail)])
+    return note
 
 
 def _decades(value: float) -> str:

@@ -38,6 +38,7 @@ CHINESE: dict[str, str] = {
     ),
     "no theory, measured from L2 on: {names}": "没有理论，只从 L2 起测量：{names}",
     "L2 and L3: {n} noise vectors": "L2 与 L3：{n} 个噪声向量",
+    "the graph cannot be run in part: {value}": "无法只运行计算图的一部分：{value}",
     "torch default": "torch 默认",
     "orthogonal": "正交",
     "orthogonal, gain √2": "正交，增益 √2",
@@ -59,8 +60,8 @@ CHINESE: dict[str, str] = {
     "measured: along the loss gradient, over all units; theory: a unit's own state": (
         "实测：沿损失梯度，所有单元；理论：单元自身的状态"
     ),
-    "no op between the model's output and the first layer is crossed by every path": (
-        "模型输出与第一层之间没有所有路径都经过的算子"
+    "the main chain ends at `{value}`, with no cut between it and the model's output": (
+        "主链终止于 `{value}`，它与模型输出之间没有可比较的切点"
     ),
     "the weights or the signals are not as the init rule makes them (they have moved, or another "
     "rule drew them), and pass less gradient": (
@@ -88,17 +89,16 @@ CHINESE: dict[str, str] = {
     "the loss points along the top directions of the Jacobian": (
         "损失梯度指向雅可比矩阵最强的方向"
     ),
-    "the weights are as initialised: the data has other moments than the map gives": (
-        "权重仍是初始值：数据的矩与映射给出的不同"
-    ),
-    "the weights are as initialised: look for a bug or a structural op (padding, pooling, masking, "
-    "a gradient hook)": ("权重仍是初始值：请查找错误或结构性算子（填充、池化、掩码、梯度钩子）"),
-    "the weights are as initialised: look for a bug or a structural op (tied weights, pooling, "
+    "the weights have the variance of their init rule: the data has other moments than the map "
+    "gives": ("权重的方差符合初始化规则：数据的矩与映射给出的不同"),
+    "if the weights are untrained, look for a bug or a structural op (padding, pooling, masking, "
+    "a gradient hook)": ("若权重未经训练，请查找错误或结构性算子（填充、池化、掩码、梯度钩子）"),
+    "if the weights are untrained, look for a bug or a structural op (tied weights, pooling, "
     "masking, correlated batch)": (
-        "权重仍是初始值：请查找错误或结构性算子（共享权重、池化、掩码、相关的批次）"
+        "若权重未经训练，请查找错误或结构性算子（共享权重、池化、掩码、相关的批次）"
     ),
-    "the weights are as initialised: samples of the batch are correlated, or an op that is no "
+    "if the weights are untrained: samples of the batch are correlated, or an op that is no "
     "average over directions (pooling, masking) comes first": (
-        "权重仍是初始值：批次中的样本相关，或最先经过的算子并非各方向的平均（池化、掩码）"
+        "若权重未经训练：批次中的样本相关，或最先经过的算子并非各方向的平均（池化、掩码）"
     ),
 }

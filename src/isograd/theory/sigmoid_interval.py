@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 from scipy.optimize import minimize_scalar
 
@@ -77,7 +78,7 @@ def widest_unshrunk() -> tuple[float, float]:
         >>> [round(x, 6) for x in widest_unshrunk()]
         [6.894151, 0.447743]
     """
-    best = minimize_scalar(
+    best: Any = minimize_scalar(
         lambda w: -unshrunk_width(w), bounds=(4, 30), method="bounded", options={"xatol": 1e-9}
     )
     return float(best.x), -float(best.fun)
