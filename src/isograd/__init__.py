@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isograd import theory
     from isograd.api import check, load, predict, probe, ripple, watch
     from isograd.errors import IsogradError, ModelError, StepError, TargetError
     from isograd.records import Chain, Diagnosis, Finding, Ripple, Snapshot
@@ -32,6 +33,7 @@ __all__ = [
     "predict",
     "probe",
     "ripple",
+    "theory",
     "watch",
 ]
 
@@ -45,10 +47,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'isograd' has no attribute {name!r}")
     import importlib
 
+    if name == "theory":
+        return importlib.import_module("isograd.theory")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'isograd' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
