@@ -155,7 +155,14 @@ def test_unknown_names_and_files_are_told_before_anything_is_measured(here, caps
 def test_ctrl_c_shows_what_is_known_and_a_rerun_goes_on(here):
     arguments = ["map", "--depths", "2:40", "--sigma-w", "0.5:4", "--width", "8", "--jobs", "1"]
     command = [sys.executable, "-m", "isograd", *arguments, "--out", "m.json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        # A background job may have been started with SIGINT ignored, which is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     folder, deadline = here / ".isograd-map", time.monotonic() + 120
     while not any(file.stat().st_size > 2000 for file in folder.glob("*")):
         assert time.monotonic() < deadline
