@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import resources
 
@@ -57,13 +57,20 @@ def _parts(lang: str) -> dict[str, dict[str, str]]:
     return parts
 
 
-def speaker(lang: str) -> Say:
+def speaker(lang: str, more: Mapping[str, str] | None = None) -> Say:
     """A function that fills in a template in the language.
+
+    Args:
+        lang: `en` or `zh`.
+        more: Chinese of further templates.
+
+    Raises:
+        ValueError: If there is no such language.
 
     >>> speaker("en")("{n} links", n=3)
     '3 links'
     """
-    words = catalogue(lang)
+    words = {**catalogue(lang), **(more or {})} if lang == "zh" else catalogue(lang)
 
     def say(template: str, **values: object) -> str:
         text = words.get(template, template)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -232,3 +232,10 @@ def axis(low: float, high: float, width: int) -> tuple[int, float]:
     left = min(max(round((width - 1) * -low / span), 1), width - 2)
     sides = [(left, -low), (width - 1 - left, high)]
     return left, min(cells / reach for cells, reach in sides if reach > 0)
+
+
+def heading(title: str, width: int) -> Iterator[Text]:
+    """An empty line, and a title with a rule up to the width."""
+    yield Text()
+    line = Text(title, "bold")
+    yield line.append(" " + "─" * max(0, width - cell_len(title) - 1), "dim")

@@ -38,24 +38,6 @@ _REASONS = {
 }
 
 
-def speak(lang: str) -> Say:
-    """A speaker that also knows the ripple's words.
-
-    Raises:
-        ValueError: If there is no such language.
-
-    >>> speak("zh")("kink")
-    '折点'
-    """
-    say = speaker(lang)
-    words = CHINESE if lang == "zh" else {}
-
-    def tell(template: str, **values: object) -> str:
-        return say(words.get(template, template), **values)
-
-    return tell
-
-
 class RippleReport:
     """Something rich can print, at the console's width.
 
@@ -78,7 +60,7 @@ class RippleReport:
     ) -> None:
         self._ripple, self._target, self._lang = ripple, target, lang
         self._width, self._full = width, full
-        self._tell = speak(lang)
+        self._tell = speaker(lang, CHINESE)
 
     def lines(self, width: int) -> list[Text]:
         """All lines at a width; below 60 cells they are laid out for 60."""
@@ -98,7 +80,7 @@ class RippleReport:
 def _report(report: RippleReport, width: int) -> Iterator[Text]:
     from rich.text import Text
 
-    from isograd.reporters.layout import clean, paragraph, shorten
+    from isograd.reporters.layout import clean, heading, paragraph, shorten
 
     r, tell = report._ripple, report._tell
     yield Text.assemble(("isograd", "bold"), "  ", shorten(clean(report._target), width - 9))
@@ -118,31 +100,22 @@ def _report(report: RippleReport, width: int) -> Iterator[Text]:
         else "from the parameter to the loss, {n} links",
         n=n,
     )
-    yield from _heading(title, width)
+    yield from heading(title, width)
     yield from _links(r.links, tell, width, report._full)
     yield from _legend(r, tell, width)
     if r.notes:
-        yield from _heading(tell("notes"), width)
+        yield from heading(tell("notes"), width)
         for note in r.notes:
             yield from paragraph(_translated(note, report._lang), width, first="  ", indent="  ")
     if r.verification is not None:
-        yield from _heading(tell("gradients against finite differences"), width)
+        yield from heading(tell("gradients against finite differences"), width)
         yield from _verification(r.verification, tell, width, report._full, report._lang)
 
 
-def _heading(title: str, width: int) -> Iterator[Text]:
-    from rich.cells import cell_len
-    from rich.text import Text
-
-    yield Text()
-    line = Text(title, "bold")
-    yield line.append(" " + "─" * max(0, width - cell_len(title) - 1), "dim")
-
-
 def _slopes(r: Ripple, tell: Say, width: int) -> Iterator[Text]:
-    from isograd.reporters.layout import Column, table
+    from isograd.reporters.layout import Column, heading, table
 
-    yield from _heading(tell("change of the loss per unit of change"), width)
+    yield from heading(tell("change of the loss per unit of change"), width)
     found = r.directional_derivative
     rows = [[(tell("forward"), ""), (_six(found), "bold"), ("", "")]]
     for name, value in (("gradient", r.gradient), ("finite difference", r.finite_difference)):
@@ -352,9 +325,9 @@ def _verification(v: Verification, tell: Say, width: int, full: bool, lang: str)
 
 
 def _suspects(suspects: Sequence[Suspect], tell: Say, width: int) -> Iterator[Text]:
-    from isograd.reporters.layout import paragraph
+    from isograd.reporters.layout import heading, paragraph
 
-    yield from _heading(tell("where it goes wrong"), width)
+    yield from heading(tell("where it goes wrong"), width)
     if not suspects:
         text = tell(
             "no single op explains it: look for values changed behind autograd's back "

@@ -34,24 +34,6 @@ _MEANINGS = {
 }
 
 
-def speak(lang: str) -> Say:
-    """A speaker that also knows the words of this view.
-
-    Raises:
-        ValueError: If there is no such language.
-
-    >>> speak("zh")("total")
-    '合计'
-    """
-    say = speaker(lang)
-    words = CHINESE if lang == "zh" else {}
-
-    def tell(template: str, **values: object) -> str:
-        return say(words.get(template, template), **values)
-
-    return tell
-
-
 class TheoryReport:
     """Something rich can print, at the console's width.
 
@@ -70,7 +52,7 @@ class TheoryReport:
         width: int | None = None,
         full: bool = False,
     ) -> None:
-        self._prediction, self._tell = prediction, speak(lang)
+        self._prediction, self._tell = prediction, speaker(lang, CHINESE)
         self._width, self._full = width, full
 
     def lines(self, width: int) -> list[Text]:
@@ -89,9 +71,9 @@ class TheoryReport:
 
 
 def _report(p: Prediction, tell: Say, width: int, full: bool) -> Iterator[Text]:
-    from isograd.reporters.layout import paragraph
+    from isograd.reporters.layout import heading, paragraph
 
-    yield from _heading(tell("theory beside measurement"), width)
+    yield from heading(tell("theory beside measurement"), width)
     if p.cuts:
         levels = " · ".join(f"{level} {tell(_MEANINGS[level])}" for level in LEVELS)
         note = tell("decades of the gain of the total gradient norm, from output to first layer")
@@ -104,15 +86,6 @@ def _report(p: Prediction, tell: Say, width: int, full: bool) -> Iterator[Text]:
     yield from _times(p, tell, width)
     for note in p.notes:
         yield from paragraph(_note(note, tell), width, first="  ", indent="  ", style="dim")
-
-
-def _heading(title: str, width: int) -> Iterator[Text]:
-    from rich.cells import cell_len
-    from rich.text import Text
-
-    yield Text()
-    line = Text(title, "bold")
-    yield line.append(" " + "─" * max(0, width - cell_len(title) - 1), "dim")
 
 
 def _table(p: Prediction, tell: Say, width: int, full: bool) -> Iterator[Text]:
@@ -271,11 +244,11 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _times(p: Prediction, tell: Say, width: int) -> Iterator[Text]:
-    from isograd.reporters.layout import Column, paragraph, table
+    from isograd.reporters.layout import Column, heading, paragraph, table
 
     if not p.recurrent:
         return
-    yield from _heading(tell("gain per time step"), width)
+    yield from heading(tell("gain per time step"), width)
     columns = [
         Column(tell("module"), least=8, keep="end"),
         Column(tell("layer"), right=True, least=3),
