@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from isograd.records.ripple import Check, Ripple, RippleEnd, RippleLink, Suspect, Verification
-from isograd.reporters import ripple_view
+from isograd.reporters import ripple_view, verification_view
 from isograd.reporters.ripple_view import RippleReport
 from isograd.reporters.ripple_zh import CHINESE
 
@@ -119,13 +119,14 @@ def test_chinese_leaves_no_english_sentence(name):
 
 
 def test_every_word_shown_has_a_chinese_entry():
-    source = Path(ripple_view.__file__).read_text(encoding="utf-8")
-    used = set(ripple_view._DIRECTIONS.values()) | set(ripple_view._REASONS.values())
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "tell":
-            for part in ast.walk(node.args[0]):
-                if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                    used.add(part.value)
+    used = set(ripple_view._DIRECTIONS.values()) | set(verification_view._REASONS.values())
+    for view in (ripple_view, verification_view):
+        source = Path(view.__file__).read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "tell":
+                for part in ast.walk(node.args[0]):
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                        used.add(part.value)
     assert len(used) > 30
     assert used <= set(CHINESE) | {"agrees"}
 

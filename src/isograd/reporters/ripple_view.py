@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from isograd.records.chain import decades
-from isograd.records.ripple import Check, Ripple, RippleLink, Suspect, Verification
+from isograd.records.ripple import Ripple, RippleLink
 from isograd.reporters import numbers
 from isograd.reporters.language import Say, speaker
+from isograd.reporters.ripple_words import error_text, six, translated
 from isograd.reporters.ripple_zh import CHINESE
+from isograd.reporters.verification_view import verification
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -20,22 +21,14 @@ MIN_WIDTH = 60
 _WIDE = 100  # cells; from here on there is room for a longer bar
 _SHOWN = 36  # links, before the middle is folded
 _ENDS, _COSTLY = 10, 12
-_CHECKS = 30
-_SUSPECTS = 8
-_METHODS = {"forward": "", "difference": "diff", "run": "run"}
-_STYLES = {"agrees": "green", "disagrees": "bold red", "kink": "blue", "unresolved": "yellow"}
 _DIRECTIONS = {
     "gradient": "along its gradient, norm of the change 1",
     "entry": "this entry changes by 1",
     "signs": "all entries change by ±1/√n, fixed signs, norm 1",
     "given": "along a given direction",
 }
-_REASONS = {
-    "backward": "`{op}`{place}: its backward is not the derivative of its forward (off by {error} "
-    "of it)",
-    "cut": "`{op}`{place}: a path ends here for the gradient, but the loss still depends on it",
-    "hook": "`{op}`{place}: this hook may change gradients",
-}
+_SHOWN_ENDS = 8
+_METHODS = {"forward": "", "difference": "diff", "run": "run"}
 
 
 class RippleReport:
@@ -106,10 +99,10 @@ def _report(report: RippleReport, width: int) -> Iterator[Text]:
     if r.notes:
         yield from heading(tell("notes"), width)
         for note in r.notes:
-            yield from paragraph(_translated(note, report._lang), width, first="  ", indent="  ")
+            yield from paragraph(translated(note, report._lang), width, first="  ", indent="  ")
     if r.verification is not None:
         yield from heading(tell("gradients against finite differences"), width)
-        yield from _verification(r.verification, tell, width, report._full, report._lang)
+        yield from verification(r.verification, tell, width, report._full, report._lang)
 
 
 def _slopes(r: Ripple, tell: Say, width: int) -> Iterator[Text]:
@@ -117,20 +110,20 @@ def _slopes(r: Ripple, tell: Say, width: int) -> Iterator[Text]:
 
     yield from heading(tell("change of the loss per unit of change"), width)
     found = r.directional_derivative
-    rows = [[(tell("forward"), ""), (_six(found), "bold"), ("", "")]]
+    rows = [[(tell("forward"), ""), (six(found), "bold"), ("", "")]]
     for name, value in (("gradient", r.gradient), ("finite difference", r.finite_difference)):
         if value is None:
             rows.append([(tell(name), ""), (tell("none"), ""), ("", "")])
             continue
         gap = abs(value - found) / (max(abs(value), abs(found)) or 1.0)
-        text = tell("relative difference {value}", value=_error(gap))
+        text = tell("relative difference {value}", value=error_text(gap))
         if name == "finite difference" and r.uncertainty is not None:
             text = tell(
                 "relative difference {value}, error about {error}",
-                value=_error(gap),
-                error=_error(r.uncertainty / (abs(value) or 1.0)),
+                value=error_text(gap),
+                error=error_text(r.uncertainty / (abs(value) or 1.0)),
             )
-        rows.append([(tell(name), ""), (_six(value), "bold"), (text, "dim")])
+        rows.append([(tell(name), ""), (six(value), "bold"), (text, "dim")])
     yield from table(
         [Column(""), Column("", right=True, least=9), Column("", wrap=True)], rows, width
     )[1:]
@@ -240,7 +233,7 @@ def _legend(r: Ripple, tell: Say, width: int) -> Iterator[Text]:
         )
     if "run" in methods:
         sentences.append(tell("run: central differences of the whole step"))
-    for end in r.ends[:_SUSPECTS]:
+    for end in r.ends[:_SHOWN_ENDS]:
         sentences.append(
             tell(
                 "the change leaves the differentiable path at `{op}`{place}",
@@ -250,137 +243,3 @@ def _legend(r: Ripple, tell: Say, width: int) -> Iterator[Text]:
         )
     for sentence in sentences:
         yield from paragraph(sentence, width, first="  ", indent="  ", style="dim")
-
-
-def _verification(v: Verification, tell: Say, width: int, full: bool, lang: str) -> Iterator[Text]:
-    from isograd.reporters.layout import Cell, Column, paragraph, table
-
-    compared = [check for check in v.checks if check.verdict != "frozen"]
-    wrong = [check for check in compared if check.verdict == "disagrees"]
-    open_ = [check for check in compared if check.verdict == "unresolved"]
-    if wrong:
-        what = tell(
-            "{n} of {total} gradients disagree with finite differences",
-            n=len(wrong),
-            total=len(compared),
-        )
-        mark, style = "✗", "bold red"
-    elif open_:
-        what = tell(
-            "no gradient disagrees, {n} of {total} could not be told",
-            n=len(open_),
-            total=len(compared),
-        )
-        mark, style = "!", "bold yellow"
-    else:
-        what = tell("all {n} gradients agree with finite differences", n=len(compared))
-        mark, style = "✓", "bold green"
-    first = paragraph(what, width, first=f"{mark} ", indent="  ", style="bold")
-    first[0].stylize(style, 0, 1)
-    yield from first
-    how = tell(
-        "{dtype}, on a copy · {n} directions for each parameter · agrees up to {tolerance}"
-        if v.on_copy
-        else "{dtype} · {n} directions for each parameter · agrees up to {tolerance}",
-        dtype=v.dtype,
-        n=v.directions,
-        tolerance=_error(v.tolerance),
-    )
-    yield from paragraph(how, width, first="  ", indent="  ", style="dim")
-    chosen = _chosen(v.checks, full)
-    rows: list[list[Cell]] = [
-        [
-            (check.parameter, ""),
-            (tell("none") if check.gradient is None else _six(check.gradient), ""),
-            ("" if check.verdict == "frozen" else _six(check.finite_difference), ""),
-            ("" if check.verdict == "frozen" else _error(check.relative_error), ""),
-            (tell(check.verdict), _STYLES.get(check.verdict, "dim")),
-        ]
-        for check in chosen
-    ]
-    if len(chosen) < len(v.checks):
-        rows.append([(tell("and {n} more that agree", n=len(v.checks) - len(chosen)), "dim")])
-    columns = [
-        Column(tell("parameter"), least=16),
-        Column(tell("gradient"), right=True, least=11),
-        Column(tell("finite difference"), right=True, least=11),
-        Column(tell("relative error"), right=True, least=8, keep="start"),
-        Column(tell("verdict"), least=9),
-    ]
-    yield from table(columns, rows, width)
-    verdicts = {check.verdict for check in v.checks}
-    if "kink" in verdicts:
-        text = tell(
-            "kink: gradient and differences agree at points close by, so this point has no "
-            "derivative (a ReLU at 0, a tie in a maximum): no fault"
-        )
-        yield from paragraph(text, width, first="  ", indent="  ", style="dim")
-    if open_:
-        text = tell("unresolved: the differences are too rough to tell")
-        yield from paragraph(text, width, first="  ", indent="  ", style="dim")
-    for note in v.notes:
-        yield from paragraph(_translated(note, lang), width, first="  ", indent="  ", style="dim")
-    if wrong:
-        yield from _suspects(v.suspects, tell, width)
-
-
-def _suspects(suspects: Sequence[Suspect], tell: Say, width: int) -> Iterator[Text]:
-    from isograd.reporters.layout import heading, paragraph
-
-    yield from heading(tell("where it goes wrong"), width)
-    if not suspects:
-        text = tell(
-            "no single op explains it: look for values changed behind autograd's back "
-            "(`.data`, in-place writes under no_grad)"
-        )
-        yield from paragraph(text, width, first="→ ", indent="  ")
-    for suspect in suspects[:_SUSPECTS]:
-        where = suspect.source or suspect.module
-        text = tell(
-            _REASONS[suspect.reason],
-            op=suspect.op,
-            place=tell(" at {source}", source=where) if where else "",
-            error=_percent(suspect.relative_error),
-        )
-        yield from paragraph(text, width, first="→ ", indent="  ")
-    text = tell(
-        "If that is meant (a straight-through estimator, a stopped gradient, clipping in a hook), "
-        "it is no fault."
-    )
-    yield from paragraph(text, width, first="  ", indent="  ", style="dim")
-
-
-def _chosen(checks: Sequence[Check], full: bool) -> list[Check]:
-    if full or len(checks) <= _CHECKS:
-        return list(checks)
-    plain = [check for check in checks if check.verdict == "agrees"]
-    worst = sorted(plain, key=lambda check: -check.relative_error)[: _CHECKS // 2]
-    kept = {check.parameter for check in worst}
-    return [c for c in checks if c.verdict not in ("agrees", "frozen") or c.parameter in kept]
-
-
-def _translated(note: str, lang: str) -> str:
-    """A sentence that the measurement wrote, with its values."""
-    if lang != "zh":
-        return note
-    for english, chinese in CHINESE.items():
-        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(english))
-        match = re.fullmatch(pattern, note, re.DOTALL) if len(english) > 24 else None
-        if match is not None:
-            return re.sub(r"\{(\w+)\}", lambda m, match=match: match[m[1]], chinese)
-    return note
-
-
-def _six(value: float) -> str:
-    return f"{value:.6g}"
-
-
-def _error(value: float) -> str:
-    """An error as a power of ten: more digits would mean nothing."""
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else str(value)
-    return re.sub(r"e([+-])0*(\d)", r"e\1\2", f"{value:.0e}")
-
-
-def _percent(value: float | None) -> str:
-    return "?" if value is None else f"{100 * value:.3g} %"
