@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from isograd import theory
     from isograd.api import check, load, predict, probe, ripple, watch
-    from isograd.errors import IsogradError, ModelError, StepError, TargetError
+    from isograd.errors import (
+        IsogradError,
+        ModelError,
+        StepError,
+        TargetError,
+        TrainingStoppedError,
+    )
     from isograd.records import Chain, Diagnosis, Finding, Ripple, Snapshot
     from isograd.records.prediction import Prediction
     from isograd.records.run import Run
@@ -28,6 +34,7 @@ __all__ = [
     "Snapshot",
     "StepError",
     "TargetError",
+    "TrainingStoppedError",
     "check",
     "load",
     "predict",
@@ -42,7 +49,10 @@ _HOMES = {
     **dict.fromkeys(("Chain", "Diagnosis", "Finding", "Ripple", "Snapshot"), "isograd.records"),
     "Run": "isograd.records.run",
     "Prediction": "isograd.records.prediction",
-    **dict.fromkeys(("IsogradError", "ModelError", "StepError", "TargetError"), "isograd.errors"),
+    **dict.fromkeys(
+        ("IsogradError", "ModelError", "StepError", "TargetError", "TrainingStoppedError"),
+        "isograd.errors",
+    ),
 }
 
 

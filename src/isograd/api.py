@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from isograd import reporters as reporters  # registers the formats of Diagnosis
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from isograd.capture.probe import Step
+    from isograd.monitor.alarms import Alarm
     from isograd.monitor.training import TrainStep
     from isograd.monitor.watch import Watch
     from isograd.records.prediction import Prediction
@@ -161,7 +162,16 @@ def load(path: str | os.PathLike[str], rank: int | None = None) -> Run:
     return runfile.load(path, rank)
 
 
-def watch(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Watch:
+def watch(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
+    *,
+    run: str | os.PathLike[str] | None = None,
+    budget: float | None = 0.01,
+    on_alarm: Callable[[Alarm], None] | None = None,
+    webhook: str | None = None,
+    guard: str | None = None,
+) -> Watch:
     """Follow your own training loop.
 
     Use it as a context manager around the loop, or call `open()` and `close()`. Losses and
@@ -169,15 +179,34 @@ def watch(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Watch:
 
     Args:
         model: The model in training.
-        optimizer: Its optimizer; each of its steps is recorded.
+        optimizer: Its optimizer or optimizers; those that hold a parameter of the model are
+            found when they first step.
+        run: Directory of a run file to write, such as `isograd-runs/a`; None writes nothing.
+        budget: Share of the training's time that watching may take; None measures everything at
+            every step.
+        on_alarm: Called with each alarm.
+        webhook: Address that each alarm is posted to as JSON.
+        guard: "skip" leaves out steps with a gradient that is not finite, "stop" raises
+            TrainingStoppedError there; None changes nothing.
 
     Returns:
-        An object with `diagnosis()`, `log(loss=...)` and `close()`.
+        An object with `diagnosis()`, `log(loss=...)`, `run`, `alarms` and `close()`.
+
+    Raises:
+        ValueError: If the budget is negative or the guard unknown.
     """
+    from isograd.monitor.journal import Journal
     from isograd.monitor.training import history
     from isograd.monitor.watch import Watch
+    from isograd.monitor.webhook import Webhook, both
 
     def judge(snapshot: Snapshot, training: Training) -> Diagnosis:
         return diagnose(snapshot, training, history(training, snapshot), type(model).__name__)
 
-    return Watch(model, optimizer, judge)
+    given = [optimizer] if hasattr(optimizer, "param_groups") else list(optimizer or ())  # type: ignore
+    journal = None
+    if run is not None:
+        meta = {"model": type(model).__name__, "budget": budget}
+        journal = Journal(run, [name for name, _ in model.named_parameters()], meta)
+    told = both(on_alarm, Webhook(webhook) if webhook else None)
+    return Watch(model, given, judge, budget, journal, told, guard)  # type: ignore[arg-type]

@@ -3,12 +3,13 @@
 IsogradError
 ├── TargetError     FILE.py:target could not be loaded or returned the wrong thing
 ├── StepError       step(model) raised, or did not return a scalar loss with a graph
-└── ModelError      the model cannot be measured: no parameters, all frozen
+├── ModelError      the model cannot be measured: no parameters, all frozen
+└── TrainingStoppedError    a guard that was asked for stopped the training
 """
 
 from __future__ import annotations
 
-__all__ = ["IsogradError", "ModelError", "StepError", "TargetError"]
+__all__ = ["IsogradError", "ModelError", "StepError", "TargetError", "TrainingStoppedError"]
 
 
 class IsogradError(Exception):
@@ -46,6 +47,10 @@ class StepError(IsogradError):
 
 class ModelError(IsogradError):
     """The model cannot be measured."""
+
+
+class TrainingStoppedError(IsogradError):
+    """A guard that was asked for stopped the training."""
 
 
 for _name in __all__:

@@ -13,6 +13,7 @@ from torch import nn
 
 import isograd
 from isograd.monitor.backwards import observed
+from isograd.monitor.clock import Clock
 from isograd.monitor.recorder import Recorder
 
 # Slopes are summed in float32 (unit 6e-8), and `1 - s1 / s0` adds their errors.
@@ -38,11 +39,12 @@ class Quadratic(nn.Module):
 
 @contextlib.contextmanager
 def recorded(model, optimizer):
-    recorder = Recorder(model, optimizer, dense=True)
-    recorder.attach()
+    recorder = Recorder(model, [optimizer])
+    clock = Clock(model, [optimizer], recorder)
+    clock.open()
     with observed(lambda _: recorder.before_backward(), recorder.saw_backward):
         yield recorder
-    recorder.detach()
+    clock.close()
 
 
 def trained(model, optimizer, steps, loss=None):
@@ -89,7 +91,6 @@ def test_secant_does_not_depend_on_the_scale_of_the_loss():
     assert training.secant == pytest.approx([0.5] * 3, abs=SINGLE)
 
 
-@pytest.mark.xfail(reason="`_along` and `_radial` cast a complex parameter to real, torch warns")
 def test_complex_parameters_are_followed_without_a_warning():
     model = nn.ParameterList([nn.Parameter(torch.tensor([1 + 2j, 3 - 1j]))])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.25)
@@ -239,7 +240,6 @@ class Named(nn.Linear):
         return super().forward(x)
 
 
-@pytest.mark.xfail(reason="`register_module_forward_pre_hook` passes no keyword arguments")
 def test_inputs_given_by_name_are_seen_too():
     model = Named(4, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

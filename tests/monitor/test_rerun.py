@@ -11,6 +11,7 @@ from torch import nn
 from torch._C import _len_torch_function_stack
 
 import isograd
+from isograd.monitor.governor import Governor
 from isograd.monitor.rerun import Rerun
 from isograd.monitor.taping import BATCHES, Taping
 
@@ -164,10 +165,10 @@ def loop(model, optimizer, steps, scale=1.0, clip=None, parts=1, data=BATCHED.__
 def test_the_copy_does_what_the_loop_did(options):
     model = net()
     optimizer = torch.optim.SGD(model.parameters(), 0.05)
-    with isograd.watch(model, optimizer) as watch:
+    with isograd.watch(model, optimizer, budget=None) as watch:
         losses = loop(model, optimizer, BATCHES, **options)
     seen = watch._recorder.training("", watch.snapshot)
-    again = watch._rerun.training(seen, watch.first)
+    again = watch._rerun.training(seen, watch._measuring.first)
     assert again is not None
     for name, track in seen.parameters.items():
         assert again.parameters[name].gradient[:3] == pytest.approx(track.gradient[:3], rel=1e-4)
@@ -209,9 +210,9 @@ def test_a_model_that_cannot_be_copied_is_watched_without():
             raise RuntimeError("no copies")
 
     model = nn.Sequential(Stubborn(6, 3))
-    rerun = Rerun(model, torch.optim.SGD(model.parameters(), 0.1))
+    rerun = Rerun(model, [torch.optim.SGD(model.parameters(), 0.1)])
     rerun.open()
-    rerun.stepped()
+    rerun.stepped(Governor(None))
     rerun.close()
     assert rerun.uses(model) is None
 

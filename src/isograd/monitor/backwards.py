@@ -65,6 +65,9 @@ def _backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
     def run() -> None:
         _original(tensors, *args, **kwargs)
 
+    if len(_watchers) == 1:
+        _watchers[0](tensors, run)
+        return
     for around in tuple(_watchers):
         run = _bound(around, tensors, run)
     run()

@@ -1,25 +1,26 @@
-"""Size of what flows into a model in somebody else's loop: inputs, and regression targets.
+"""What flows into a model in somebody else's loop: inputs, and regression targets.
 
-A global forward hook that looks at one module only, and a thin wrapper around the four regression
-losses of torch, are put on while a watch is open. Nothing stays on the model, so it can be
-copied and saved meanwhile.
+A hook on the model itself and a thin wrapper around the four regression losses of torch remember
+what was given to them in this step; it is only looked at when its size is asked for. A copy or a
+pickle of the model that is made meanwhile carries a hook that does nothing and needs no isograd.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 from isograd.monitor.flow import constant, largest
 
 _LOSSES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
-
+# Calls of one step whose arguments are remembered: accumulation and pairs of views.
+_CALLS = 8
 
 # One wrapper for all that watch: put on with the first and taken off with the last.
 _watching: list[Inflow] = []
@@ -27,21 +28,41 @@ _originals: dict[str, Any] = {}
 _wrappers: dict[str, Any] = {}
 
 
+class _Hook:
+    """Remembers the arguments of the model's calls."""
+
+    def __init__(self, calls: list[tuple[Any, Any]]) -> None:
+        self._calls = calls
+
+    def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if len(self._calls) < _CALLS and not torch.compiler.is_compiling():
+            self._calls.append((args, kwargs))
+
+    def __reduce__(self) -> Any:
+        """A hook that returns None whatever it is called with, from the standard library."""
+        return getattr, (nullcontext(), "__exit__")
+
+
 class Inflow:
     """Follows one model.
 
     Args:
         model: Whose inputs are looked at.
+
+    Attributes:
+        calls: Positional and named arguments of the model's calls in this step.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self.calls: list[tuple[Any, Any]] = []
         self._model = model
-        self._input = self._target = 0.0
+        self._targets: list[Tensor] = []
+        self._last = (0.0, 0.0)
         self._handle: Any = None
 
     def open(self) -> None:
         """Put hook and wrappers on."""
-        self._handle = register_module_forward_pre_hook(self._enter)
+        self.resume()
         if not _watching:
             for name in _LOSSES:
                 _originals[name] = getattr(F, name)
@@ -51,7 +72,7 @@ class Inflow:
 
     def close(self) -> None:
         """Take them off; a wrapper that somebody wrapped again stays inside theirs."""
-        self._handle.remove()
+        self.pause()
         if self in _watching:
             _watching.remove(self)
         if not _watching:
@@ -59,28 +80,45 @@ class Inflow:
                 if getattr(F, name) is _wrappers.get(name):
                     setattr(F, name, _originals[name])
 
-    def taken(self) -> tuple[float, float]:
-        """Largest RMS of inputs and of targets since the last call; 0.0 without one."""
-        out = self._input, self._target
-        self._input = self._target = 0.0
-        return out
+    def pause(self) -> None:
+        """Take the hook off for a while: it makes a tiny net's call slower."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
 
-    def saw_target(self, size: float) -> None:
-        """Tell it the RMS of a target."""
-        self._target = max(self._target, size)
+    def resume(self) -> None:
+        """Put it on again."""
+        if self._handle is None and type(self._model).__name__ != "OptimizedModule":
+            hook = _Hook(self.calls)  # compiled with the model it would stay in there
+            self._handle = self._model.register_forward_pre_hook(hook, with_kwargs=True)
 
-    def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if module is self._model and not torch.compiler.is_compiling():
-            self._input = max(self._input, largest([t for t in args if constant(t)]))
+    def taken(self, look: bool = True) -> tuple[float, float]:
+        """Largest RMS of inputs and of targets since the last call; 0.0 without one.
+
+        Args:
+            look: False to forget what was given and repeat the latest sizes.
+        """
+        if look:
+            given = [v for args, kwargs in self.calls for v in (*args, *kwargs.values())]
+            inputs = largest([t for t in given if constant(t)])
+            self._last = inputs, largest(self._targets)
+        self.calls.clear()
+        self._targets.clear()
+        return self._last
+
+    def saw_targets(self, given: list[Tensor]) -> None:
+        """Tell it what a loss function compares with."""
+        if len(self._targets) < _CALLS:
+            self._targets += given
 
 
 def _watched(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @functools.wraps(original)
     def loss(*args: Any, **kwargs: Any) -> Tensor:
         if _watching and not torch.compiler.is_compiling():
-            size = largest([t for t in (*args, *kwargs.values()) if constant(t)])
+            given = [t for t in (*args, *kwargs.values()) if constant(t)]
             for inflow in _watching:
-                inflow.saw_target(size)
+                inflow.saw_targets(given)
         return original(*args, **kwargs)
 
     return loss

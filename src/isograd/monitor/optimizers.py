@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,21 +15,24 @@ from isograd.records.training import OptimizerFacts
 _ADAPTIVE_KEYS = frozenset(("betas", "beta2", "alpha", "beta2_decay"))
 
 
-def facts(optimizer: torch.optim.Optimizer, model: nn.Module) -> OptimizerFacts:
+def facts(optimizers: Sequence[torch.optim.Optimizer], model: nn.Module) -> OptimizerFacts:
     """Read the settings that rules judge.
 
     Args:
-        optimizer: Any optimizer.
-        model: Whose parameters it is meant to train.
+        optimizers: One or several that share the parameters.
+        model: Whose parameters they are meant to train.
     """
-    groups = optimizer.param_groups
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    names = list(dict.fromkeys(type(optimizer).__name__ for optimizer in optimizers))
     held = {id(p) for group in groups for p in group["params"]}
     own = {id(p) for p in model.parameters()}
     outside = unregistered(model)
     first = groups[0] if groups else {}
-    adaptive = any(key in first for key in _ADAPTIVE_KEYS) or "Adagrad" in type(optimizer).__name__
+    adaptive = any(key in first for key in _ADAPTIVE_KEYS) or any(
+        "Adagrad" in name for name in names
+    )
     return OptimizerFacts(
-        name=type(optimizer).__name__,
+        name=" + ".join(names),
         learning_rates=tuple(float(group.get("lr", 0.0)) for group in groups),
         momentum=max((_momentum(group) for group in groups), default=0.0),
         weight_decay=max(

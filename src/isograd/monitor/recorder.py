@@ -1,60 +1,68 @@
-"""Follows an optimizer: gradient, update and weight norms at each step it takes.
+"""Follows optimizers: gradient, update and weight norms at the steps they take.
 
-Hooks stand at the optimizer's own step, so whatever loop the user wrote is seen as it is: with
-accumulation, clipping or a missing zero_grad. The recorder reads and never writes.
+It listens to the clock of the optimizers, so whatever loop the user wrote is seen as it is: with
+accumulation, clipping or a missing zero_grad. It reads and never writes.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from array import array
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from isograd.monitor.governor import Governor
+from isograd.monitor.norms import dots, norms
 from isograd.monitor.optimizers import facts
+from isograd.monitor.tracks import Tracks
 from isograd.records.snapshot import Snapshot
 from isograd.records.training import OptimizerFacts, ParameterTrack, Training
 
-# Own time / time between steps that is never exceeded for long; see `_due`.
-BUDGET = 0.05
-# The start of a training tells most: these steps are recorded whole whatever they cost.
-_DENSE_STEPS = 100
+_COARSE = frozenset((torch.float16, torch.bfloat16))
 
 
 class Recorder:
-    """Numbers of each step of one model and optimizer.
+    """Numbers of each step of one model and its optimizers.
 
     Args:
         model: Whose parameters are followed.
-        optimizer: Whose steps are the clock.
-        dense: Record every step; otherwise only as often as the budget allows.
+        optimizers: Whose steps are the clock; more may be added.
+        governor: Decides which steps are recorded whole; all by default.
+
+    Attributes:
+        steps: Number of steps that have begun.
+        full: True if this step is recorded whole.
+        rate: Largest learning rate of the step in hand.
+        noted: Loss of the step in hand, as far as it is known.
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, *, dense: bool = False
+        self,
+        model: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        governor: Governor | None = None,
     ) -> None:
+        self._model = model
         self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self._optimizer = optimizer
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        self._held = [n for n, p in self._parameters.items() if id(p) in held]
-        self.facts: OptimizerFacts = facts(optimizer, model)
-        self._dense = dense
+        self._governor = governor or Governor(None)
+        self._optimizers: list[torch.optim.Optimizer] = []
+        self._owned: dict[int, list[str]] = {}
+        self._orphans = list(self._parameters)
+        self.facts: OptimizerFacts | None = None
         self.steps = 0
-        self._losses = array("d")
-        self._rates = array("d")
-        self._tracks: dict[str, tuple[list[float], ...]] = {
-            name: ([], [], [], [], []) for name in self._parameters
-        }
+        self.full = True
+        self.rate = 0.0
+        self.noted: Tensor | float | None = None
+        self._series = Tracks()
         self._latest_loss: Tensor | float | None = None
         self._raw: dict[str, float] = {}
-        self.backwards: list[int] = []
-        self.clip_ratios: list[float] = []
         self._backwards = 0
-        self.stale: list[float] = []
-        self._stepped = False
+        self._first = False
+        self._any = False
+        self._seen: dict[str, float] = {}
+        self._price = 0.0
         self._last_norm = 0.0
         self._left: float | None = None
         self._told = False
@@ -62,51 +70,66 @@ class Recorder:
         self._before: dict[str, Tensor] = {}
         self._moved: dict[str, Tensor] = {}
         self._slope = 0.0
-        self.secants: list[float] = []
-        self.inputs = array("d")
-        self.targets = array("d")
-        self._recording = True
-        self._spent = 0.0
-        self._started = time.perf_counter()
-        self._handles: list[Any] = []
+        for optimizer in optimizers:
+            self.adopted(optimizer)
 
-    def attach(self) -> None:
-        """Start following."""
-        optimizer = self._optimizer
-        self._handles = [
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
-        ]
+    def adopted(self, optimizer: torch.optim.Optimizer) -> None:
+        """Follow one more optimizer."""
+        self._optimizers.append(optimizer)
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        owned = [n for n in self._orphans if id(self._parameters[n]) in held]
+        self._orphans = [n for n in self._orphans if n not in owned]
+        self._owned[id(optimizer)] = owned
+        self.facts = facts(self._optimizers, self._model)
 
-    def detach(self) -> None:
-        """Stop following; nothing is left on the optimizer."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+    def release(self) -> None:
+        """Let go of what was kept of the last step."""
         self._before.clear()
         self._moved.clear()
 
     def before_backward(self) -> None:
         """Tell it that a backward pass begins: what lies in `.grad` now will be added to."""
-        if not (self._stepped and self._recording):
+        if not (self._any and self.full):
             return
-        left = self._total({n: _norm(p.grad) for n, p in self._parameters.items()})
+        begin = time.perf_counter()
+        left = self._total(self._gradients(list(self._parameters)))
         share = left / self._last_norm if self._last_norm > 0 else 0.0
         self._left = share if self._left is None else min(self._left, share)
+        self._spent(begin)
 
     def saw_backward(self, loss: Tensor) -> None:
         """Tell it that a backward pass from `loss` has run."""
         self._backwards += 1
-        self._latest_loss = loss.detach()
-        if self._losses and math.isnan(self._losses[-1]) and self._inside:
-            self._losses[-1] = float(self._latest_loss)  # inside the optimizer's own closure
-        if self._recording:
-            self._raw = {n: _norm(p.grad) for n, p in self._parameters.items()}
+        self._latest_loss = loss.item() if loss.device.type == "cpu" else loss.detach()
+        if self._inside:
+            self._series.late_loss(self._latest_loss)  # inside the optimizer's own closure
+        if self.full:
+            begin = time.perf_counter()
+            self._raw = self._gradients(list(self._parameters))
+            self._spent(begin)
 
     def saw_loss(self, value: float) -> None:
         """Tell it the loss of the step that comes next."""
         self._latest_loss = value
         self._told = True
+
+    def saw_flow(self, inputs: float, targets: float) -> None:
+        """Tell it how large inputs and targets of this step are."""
+        self._series.flow(inputs, targets)
+
+    def doze(self, optimizer: torch.optim.Optimizer) -> Tensor | float | None:
+        """A step of which only the loss is noted.
+
+        Returns:
+            The loss.
+        """
+        self.steps += 1
+        self.noted = loss = self._latest_loss if self._backwards or self._told else None
+        self._backwards = 0
+        self._any = True
+        self.rate = _rate(optimizer)
+        self._series.begin(loss, self.rate)
+        return loss
 
     def finite(self) -> bool:
         """False if the latest loss, or the gradient the optimizer saw last, is NaN or infinite."""
@@ -117,115 +140,158 @@ class Recorder:
         """Loss of the latest backward pass."""
         return None if self._latest_loss is None else float(self._latest_loss)
 
+    @property
+    def names(self) -> list[str]:
+        """Parameters that are followed."""
+        return list(self._parameters)
+
+    def latest_norms(self, name: str) -> tuple[float, float, float]:
+        """Gradient, update and weight norm of a parameter at its newest whole record."""
+        return self._series.latest(name)
+
     def training(self, stopped: str = "", end: Snapshot | None = None) -> Training:
         """What was seen so far."""
+        series = self._series
+        tracks = {name: series.track(name) for name in self._parameters}
         return Training(
-            loss=tuple(self._losses),
-            learning_rate=tuple(self._rates),
-            parameters={
-                name: ParameterTrack(*(tuple(values) for values in track))
-                for name, track in self._tracks.items()
-            },
+            loss=series.losses(),
+            learning_rate=tuple(series.rates),
+            parameters={name: ParameterTrack(*track) for name, track in tracks.items()},
             optimizer=self.facts,
             stopped=stopped,
             end=end,
-            backwards=tuple(self.backwards),
-            clip_ratio=tuple(self.clip_ratios),
-            stale=tuple(self.stale),
-            secant=tuple(self.secants),
-            inputs=tuple(self.inputs),
-            targets=tuple(self.targets),
+            backwards=tuple(series.backwards),
+            clip_ratio=tuple(series.clip_ratios),
+            stale=tuple(series.stale),
+            secant=tuple(series.secants),
+            inputs=tuple(series.inputs),
+            targets=tuple(series.targets),
         )
 
-    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        self._inside = True
-        self._recording = self._due()
-        loss = self._latest_loss if self._backwards or self._told else None
-        self._losses.append(math.nan if loss is None else float(loss))
-        self._rates.append(
-            max((float(g.get("lr", 0.0)) for g in optimizer.param_groups), default=0)
-        )
-        if not self._recording:
-            self._slope = 0.0
-            self._moved.clear()
-            return
-        begin = time.perf_counter()
-        with torch.no_grad():
-            if self._slope < 0:
-                self.secants.append(1 - self._along() / self._slope)
-            seen = {}
-            for name, parameter in self._parameters.items():
-                seen[name] = _norm(parameter.grad)
-                self._tracks[name][0].append(seen[name])
-                weight = _norm(parameter)
-                self._tracks[name][2].append(weight)
-                self._tracks[name][4].append(_radial(parameter, seen[name] * weight))
-                self._before[name] = parameter.detach().clone()
-        raw, now = self._total(self._raw), self._total(seen)
-        if self._left is not None:
-            self.stale.append(self._left)
-            self._left = None
-        self.clip_ratios.append(now / raw if raw > 0 else 1.0)
-        self._last_norm = now
-        self.backwards.append(self._backwards)
-        self._spent += time.perf_counter() - begin
-
-    def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+    def begin_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """A step of the training begins with this optimizer."""
         self.steps += 1
-        self._inside = False
-        self._stepped = True
-        self._backwards = 0
-        if not self._recording:
+        self._first = True
+        self._seen = {}
+        loss = self._latest_loss if self._backwards or self._told else None
+        self.noted = loss
+        self.rate = _rate(optimizer)
+        self._series.begin(loss, self.rate)
+        if not self.full:
             return
         begin = time.perf_counter()
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                before = self._before.pop(name)
-                track = self._tracks[name]
-                self._moved[name] = parameter.detach() - before
-                track[1].append(_norm(self._moved[name]))
-                if parameter.dtype in (torch.float16, torch.bfloat16):
-                    track[3].append(float((parameter != before).float().mean()))
+        self._series.begin_record()
+        if self._slope < 0:
+            self._series.secants.append(1 - self._along() / self._slope)
+        if self._left is not None:
+            self._series.stale.append(self._left)
+            self._left = None
+        self._series.backwards.append(self._backwards)
+        self._spent(begin)
+
+    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer is about to step."""
+        self._inside = True
+        if not self.full:
+            return
+        begin = time.perf_counter()
+        names = self._owned.get(id(optimizer), [])
+        if self._first:  # those that nobody owns go with the first
+            names, self._first = names + self._orphans, False
+        parameters = [self._parameters[n] for n in names]
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            gradients = self._gradients(names)
+            weights = norms(parameters)
+            for name, weight, radial in zip(
+                names, weights, _radial(parameters, list(gradients.values()), weights), strict=True
+            ):
+                self._series.before(name, gradients[name], weight, radial)
+            self._before |= {n: self._parameters[n].detach().clone() for n in names}
+            self._seen |= gradients
+        self._spent(begin)
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer has stepped."""
+        self._inside = False
+        self._any = True
+        self._backwards = 0
+        if not self.full or not self._before:
+            return
+        begin = time.perf_counter()
+        names = list(self._before)
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            for name in names:
+                self._moved[name] = self._parameters[name].detach() - self._before[name]
+            moved = norms([self._moved[name] for name in names])
+            for name, update in zip(names, moved, strict=True):
+                parameter, before = self._parameters[name], self._before.pop(name)
+                coarse = parameter.dtype in _COARSE
+                landed = float((parameter != before).float().mean()) if coarse else None
+                self._series.after(name, update, landed)
+            now = self._total(self._seen)
+            raw = self._total({n: self._raw[n] for n in self._seen if n in self._raw})
+            self._series.clipped(now / raw if raw > 0 else 1.0)
+            self._last_norm = now
             self._slope = self._along()
-        self._spent += time.perf_counter() - begin
+        self._spent(begin)
+
+    def end_step(self) -> None:
+        """Nothing more belongs to this step."""
+
+    def plan(self) -> None:
+        """Decide how the next step is recorded."""
+        if self.full:
+            self._governor.price("full", self._price)
+            self._price = 0.0
+        self.full = self._governor.due("full")
+        if not self.full:
+            self._moved.clear()
+            self._slope = 0.0
+
+    def _gradients(self, names: Sequence[str]) -> dict[str, float]:
+        with torch.no_grad():
+            values = norms([self._parameters[name].grad for name in names])
+        return dict(zip(names, values, strict=True))
 
     def _along(self) -> float:
         """Slope of the loss along the latest update, by the gradients that are there."""
-        total = 0.0
+        pairs: list[tuple[Tensor, Tensor]] = []
         for name, update in self._moved.items():
             gradient = self._parameters[name].grad
             if gradient is not None and gradient.layout is torch.strided:
-                total += float(torch.sum(update.float() * gradient.float().conj()).real)
+                pairs.append((update, gradient))
+        total = sum(dots(pairs))
         return total if math.isfinite(total) else 0.0
 
-    def saw_flow(self, inputs: float, targets: float) -> None:
-        """Tell it how large inputs and targets of this step are."""
-        self.inputs.append(inputs)
-        self.targets.append(targets)
+    def _total(self, values: dict[str, float]) -> float:
+        """Norm over the parameters that an optimizer holds."""
+        owned = (name for names in self._owned.values() for name in names)
+        return math.hypot(*(values[name] for name in owned if name in values))
 
-    def _total(self, norms: dict[str, float]) -> float:
-        """Norm over the parameters that the optimizer holds."""
-        return math.hypot(*(norms[name] for name in self._held if name in norms))
-
-    def _due(self) -> bool:
-        if self._dense or self.steps < _DENSE_STEPS:
-            return True
-        return self._spent <= BUDGET * (time.perf_counter() - self._started)
+    def _spent(self, begin: float) -> None:
+        took = time.perf_counter() - begin
+        self._price += took
+        self._governor.spend("full", took)
 
 
-def _radial(parameter: Tensor, norms: float) -> float:
-    """Cosine between a parameter and its gradient."""
-    gradient = parameter.grad
-    if gradient is None or not 0 < norms < math.inf or gradient.layout is not torch.strided:
-        return 0.0
-    dot = torch.sum(parameter.detach().float() * gradient.float().conj())
-    return float(dot.real) / norms
+def _rate(optimizer: torch.optim.Optimizer) -> float:
+    groups = optimizer.param_groups
+    if len(groups) == 1:
+        return float(groups[0].get("lr", 0.0))
+    return max((float(group.get("lr", 0.0)) for group in groups), default=0.0)
 
 
-def _norm(tensor: Tensor | None) -> float:
-    if tensor is None:
-        return 0.0
-    tensor = tensor.detach()
-    if tensor.layout is not torch.strided:
-        tensor = tensor.coalesce().values()
-    return float(torch.linalg.vector_norm(tensor.double() if tensor.numel() < 4096 else tensor))
+def _radial(
+    parameters: Sequence[Tensor], gradients: Sequence[float], weights: Sequence[float]
+) -> list[float]:
+    """Cosine between each parameter and its gradient; 0.0 where there is none."""
+    out = [0.0] * len(parameters)
+    known: list[int] = []
+    for at, parameter in enumerate(parameters):
+        size, gradient = gradients[at] * weights[at], parameter.grad
+        if gradient is not None and 0 < size < math.inf and gradient.layout is torch.strided:
+            known.append(at)
+    pairs = [(parameters[at], parameters[at].grad) for at in known]
+    for at, product in zip(known, dots(pairs), strict=True):  # type: ignore[arg-type]
+        out[at] = product / (gradients[at] * weights[at])
+    return out

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -18,8 +19,9 @@ from torch import Tensor, nn
 from isograd.capture.guard import untouched
 from isograd.capture.probe import probe
 from isograd.monitor import training as trainings
+from isograd.monitor.governor import Governor
 from isograd.monitor.optimizers import facts
-from isograd.monitor.tape import Tape
+from isograd.monitor.tape import NotPlayableError, Tape
 from isograd.monitor.taping import Taping
 from isograd.monitor.twins import input_use
 from isograd.records.snapshot import Snapshot
@@ -28,6 +30,8 @@ from isograd.records.training import Training
 # A copy of the model is kept from the start; not of one that fills the memory.
 LARGEST = 20_000_000
 STEPS = 50
+# Batches written down whatever it costs; use of the inputs needs several.
+_ALWAYS = 3
 # The gradient norm of the copy's first step / the loop's: the same batch gives 1, dropout and
 # another batch less than this.
 _ALIKE = 2.0
@@ -44,26 +48,42 @@ class Rerun:
 
     Args:
         model: The model, before its first step.
-        optimizer: Its optimizer, before its first step.
+        optimizers: Its optimizers, before their first step.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         self._taping: Taping | None = None
         self._enough = False
+        self._heard = False
+        self._paused = False
         size = sum(p.numel() for p in model.parameters())
         compiled = any(
             type(m).__name__ == "OptimizedModule" or getattr(m, "_compiled_call_impl", None)
             for m in model.modules()
         )
-        foreign = facts(optimizer, model).foreign
-        if size > LARGEST or compiled or foreign:
+        if size > LARGEST or compiled:
             return
         try:
             self._model = copy.deepcopy(model)
-            self._optimizer = trainings.copied_optimizer(optimizer, model, self._model)
         except Exception:  # a model that cannot be copied is watched without
             return
+        self._origin = model
+        self._optimizer: torch.optim.Optimizer | None = None
         self._taping = Taping(model)
+        for optimizer in optimizers:
+            self.adopted(optimizer)
+
+    def adopted(self, optimizer: torch.optim.Optimizer) -> None:
+        """Keep a copy of an optimizer that has not stepped; of several, none can be run again."""
+        if self._taping is None:
+            return
+        try:
+            if self._optimizer is not None or facts([optimizer], self._origin).foreign:
+                raise NotPlayableError
+            self._optimizer = trainings.copied_optimizer(optimizer, self._origin, self._model)
+        except Exception:
+            self._taping.close()
+            self._taping = None
 
     def open(self) -> None:
         """Begin to listen."""
@@ -75,19 +95,47 @@ class Rerun:
         if self._taping is not None:
             self._taping.close()
 
+    @property
+    def listening(self) -> bool:
+        """True until it has heard enough."""
+        return self._taping is not None and not self._enough
+
     def saw_backward(self, loss: Any) -> None:
         """A backward pass begins."""
-        if self._taping is not None and not self._enough:
+        if self._taping is not None and not self._enough and not self._paused:
             self._enough = not self._taping.cut(loss)
+            self._heard = True
 
-    def stepped(self) -> None:
-        """A step of the optimizer ended; only here, outside of `backward`, can listening end."""
-        if self._taping is None:
-            return
-        if self._enough:
+    def rest(self) -> None:
+        """The optimizer begins: what it does is none of the tape's business."""
+        if self._taping is not None and self._heard:
             self._taping.close()
+
+    def stepped(self, governor: Governor) -> bool:
+        """A step of the training ended; only here, outside of `backward`, can listening end.
+
+        Args:
+            governor: Whose purse `tape` pays beyond the first few batches.
+
+        Returns:
+            True if this step was listened to.
+        """
+        if self._taping is None:
+            return False
+        heard, self._heard = self._heard, False
+        unknown = governor.budget is not None and math.isnan(governor.bare)
+        dear = len(self._taping.tapes) >= _ALWAYS and (unknown or not governor.due("tape"))
+        if self._enough or dear:
+            self._taping.close()
+            self._enough = self._enough or not unknown
+            self._paused = not self._enough  # until it is known what a bare step takes
+        elif self._paused:
+            self._paused = False
+            self._taping.open()
         else:
-            self._taping.forget()
+            self._taping.close()
+            self._taping.open()
+        return heard
 
     def uses(self, model: nn.Module) -> float | None:
         """How far the loss rises on others' inputs, in standard errors; see `input_use`."""

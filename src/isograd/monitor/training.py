@@ -19,6 +19,7 @@ from isograd.capture.rng import RandomState
 from isograd.errors import IsogradError, StepError
 from isograd.monitor.backwards import observed
 from isograd.monitor.changes import Change, Situation, settings
+from isograd.monitor.clock import Clock
 from isograd.monitor.flow import Flow
 from isograd.monitor.leak import sample_leak
 from isograd.monitor.recorder import Recorder
@@ -124,11 +125,12 @@ def _followed(
     train_step: TrainStep | None,
     steps: int,
 ) -> Training:
-    recorder = Recorder(twin, trainer, dense=True)
+    recorder = Recorder(twin, [trainer])
+    clock = Clock(twin, [trainer], recorder)
     flow = Flow(twin)
     whole = [p.detach() for p in (*twin.parameters(), *twin.buffers())]
     before = [t.clone() for t in whole]
-    recorder.attach()
+    clock.open()
     stopped = ""
     broke = None
     try:
@@ -151,7 +153,7 @@ def _followed(
                     stopped = f"{what} at step {number}"
                     break
     finally:
-        recorder.detach()
+        clock.close()
     if stopped and before:
         for kept, now in zip(before, whole, strict=True):
             now.copy_(kept)

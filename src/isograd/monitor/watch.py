@@ -1,16 +1,18 @@
 """`isograd.watch`: follow the user's own training loop.
 
-The optimizer's step is the clock (`recorder`), the call of `backward` tells the loss, and now and
-then one whole step of the user's is measured like a probe: the tagger is switched on when a step
-ends and off when the next backward begins, whose graph is hooked. Nothing of the user's changes,
-and a fault of ours ends in one warning and a watch that steps aside.
+The optimizer's step is the clock (`clock`), the call of `backward` tells the loss. At each step
+the governor decides what is affordable: the loss alone, the norms of all gradients (`pulse`), the
+whole record that the rules want (`recorder`), or the measurement of a probe, for which the tagger
+is on from the end of one step until the next backward begins. Nothing of the user's changes, and
+a fault of ours ends in one warning and a watch that steps aside.
 """
 
 from __future__ import annotations
 
 import math
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,20 +20,27 @@ import torch
 from torch import Tensor, nn
 
 from isograd.capture.missing import unreached
-from isograd.capture.sighting import Sighting
 from isograd.monitor import backwards
+from isograd.monitor.alarms import Alarm, Alarms
+from isograd.monitor.clock import Clock
+from isograd.monitor.governor import Governor
+from isograd.monitor.guarding import Guard
 from isograd.monitor.inflow import Inflow
+from isograd.monitor.journal import Journal
+from isograd.monitor.measuring import Measuring
+from isograd.monitor.pulse import Beat, Pulse
 from isograd.monitor.recorder import Recorder
 from isograd.monitor.rerun import Rerun
+from isograd.monitor.scaling import Scaling
 from isograd.records.finding import Diagnosis
 from isograd.records.snapshot import Snapshot
 from isograd.records.training import Replay, Training
 from isograd.rules import merged
 from isograd.rules.case import Case
 
+# Seconds by which a hook on the model slows a step.
+_INPUT_HOOK = 16e-6
 Judge = Callable[[Snapshot, Training], Diagnosis]
-# The first step is measured whole, then ever more rarely.
-_PROBE_STEPS = frozenset((0, 10, 50, 100, 500, 1000, 5000, 10_000, 50_000, 100_000))
 
 
 class Watch:
@@ -39,72 +48,123 @@ class Watch:
 
     Args:
         model: The model in training.
-        optimizer: Its optimizer.
+        optimizers: Its optimizers; others that hold a parameter of it are found when they step.
         judge: Makes a diagnosis of a measurement and a training.
+        budget: Share of the training's time that watching may take; None takes all it needs.
+        journal: Where to write what is seen.
+        alarmed: Called with each alarm.
+        guard: None, "skip" (a step with a gradient that is not finite is left out) or "stop"
+            (it raises `TrainingStopped`).
 
     Attributes:
-        snapshot: The latest measurement of a whole step, or None.
         failed: Why the watch stepped aside, or "".
+        governor: What was spent on what.
+        alarms: Alarms so far.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, judge: Judge) -> None:
-        self.snapshot: Snapshot | None = None
-        self.first: Snapshot | None = None
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        judge: Judge,
+        budget: float | None = None,
+        journal: Journal | None = None,
+        alarmed: Callable[[Alarm], None] | None = None,
+        guard: str | None = None,
+    ) -> None:
         self.failed = ""
+        self.governor = Governor(budget)
         self._model = model
         self._judge = judge
-        self._recorder = Recorder(model, optimizer)
+        self._journal = journal
+        self._guard = Guard(guard) if guard is not None else None
+        named = dict(model.named_parameters())
+        self._recorder = Recorder(model, optimizers, self.governor)
+        self._pulse = Pulse(named, self.governor)
         self._inflow = Inflow(model)
-        self._optimizer = optimizer
-        self._sighting: Sighting | None = None
+        self._scaling = Scaling(list(named.values()))
+        self._measuring = Measuring(model, self.governor)
+        self._alarms = Alarms(tuple(named), alarmed)
+        self._clock = Clock(model, optimizers, self)
+        self._optimizers = list(optimizers)
         self._rerun: Rerun | None = None
-        self._aimed = False
-        self._steps = 0
-        self._handle: Any = None
         self._open = False
+        self._idle = False
+        self._left = 0
+        self._dozing = 0
+        self._ending = ""
+        for optimizer in optimizers:
+            self._pulse.adopted(optimizer)
 
     def __enter__(self) -> Watch:
         self.open()
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        self._ending = f"stopped by {kind.__name__}" if kind is not None else ""
         self.close()
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """Alarms so far, oldest first."""
+        return self._alarms.raised
+
+    @property
+    def run(self) -> Any:
+        """Directory of the run file, or None without one."""
+        return self._journal.directory if self._journal is not None else None
+
+    @property
+    def steps(self) -> int:
+        """Steps seen so far."""
+        return self._recorder.steps
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The latest measurement of a whole step."""
+        return self._measuring.latest
 
     def open(self) -> None:
         """Start watching; a second call changes nothing."""
         if self._open:
             return
         self._open = True
-        self._rerun = self._safely(lambda: Rerun(self._model, self._optimizer))
+        self._rerun = self._safely(lambda: Rerun(self._model, self._optimizers))
         if self._rerun is not None:
             self._rerun.open()
-        self._recorder.attach()
         self._inflow.open()
-        self._handle = self._optimizer.register_step_post_hook(self._stepped)
+        self._scaling.open()
+        self._clock.open()
         backwards.enter(self._seen_backward)
-        self._aim()
+        self._safely(self._measuring.begin)
 
     def close(self) -> None:
         """Stop watching; nothing stays behind on model, optimizer or torch."""
         if not self._open:
             return
         self._open = False
-        self._drop()
+        self._clock.close()
+        self._safely(self._measuring.leave)
         backwards.leave(self._seen_backward)
-        self._handle.remove()
-        self._recorder.detach()
+        self._recorder.release()
         self._inflow.close()
+        self._scaling.close()
         if self._rerun is not None:
             self._rerun.close()
+        if self._journal is not None:
+            self._safely(self._conclude)
 
     def log(self, **scalars: float) -> None:
         """Tell numbers that cannot be seen from outside.
 
         Args:
-            scalars: `loss` is taken as the loss of the next step.
+            scalars: `loss` is taken as the loss of the next step; anything is kept in the run.
         """
         if "loss" in scalars:
             self._recorder.saw_loss(float(scalars["loss"]))
+        others = {k: float(v) for k, v in scalars.items() if k != "loss"}
+        if others and self._journal is not None:
+            self._journal.event(self.steps, "log", "logged by the program", others)
 
     def diagnosis(self) -> Diagnosis:
         """Judge what was seen so far.
@@ -112,21 +172,22 @@ class Watch:
         Raises:
             RuntimeError: If no step was seen.
         """
-        if self.first is None and self._recorder.steps:
+        first = self._measuring.first
+        if first is None and self._recorder.steps:
             return self._judge(unreached(self._model), self._recorder.training(self.failed))
-        if self.first is None:
+        if first is None:
             raise RuntimeError(
                 "nothing was measured yet: no backward pass ran inside the watch"
                 + (f" ({self.failed})" if self.failed else "")
             )
-        training = self._recorder.training(self.failed, self.snapshot)
+        training = self._recorder.training(self.failed, self._measuring.latest)
         broken = [at for at, loss in enumerate(training.loss) if not math.isfinite(loss)]
         if broken and not training.stopped:
             # What comes after tells nothing.
             at = broken[0]
             why = f"the loss is {training.loss[at]} at step {at}"
             training = replace(training, loss=training.loss[: at + 1], stopped=why)
-        return self._judged(self.first, training)
+        return self._judged(first, training)
 
     def _judged(self, first: Snapshot, training: Training) -> Diagnosis:
         """What the loop shows; if it goes badly, its start is run again on a copy and replayed."""
@@ -135,7 +196,6 @@ class Watch:
             blind = replace(training, uses=None if training.stopped else rerun.uses(self._model))
             now = rerun.measured(self._model)
             if now is not None and not training.stopped:
-                self.snapshot = now
                 training, blind = replace(training, end=now), replace(blind, end=now)
             if Case(first, blind).poor:
                 again = rerun.training(training, first)
@@ -145,65 +205,178 @@ class Watch:
         seen = self._judge(first, replace(training, replays=(unchanged,)))
         return merged(self._judge(first, again), seen)
 
-    def _seen_backward(self, tensors: Any, run: Callable[[], None]) -> None:
-        loss = tensors if isinstance(tensors, Tensor) else None
-        self._safely(self._recorder.before_backward)
-        if self._rerun is not None:
-            self._rerun.saw_backward(loss)
-        if self._sighting is None or self._aimed:
+    def _conclude(self) -> None:
+        """Write what is left to the run file, with the verdict."""
+        assert self._journal is not None
+        for beat in self._pulse.drain():
+            self._journal.row(beat, self.governor.share, None)
+        diagnosis = None
+        if self.steps:
+            diagnosis = self.diagnosis()
+        self._journal.event(self.steps, "cost", "what watching took", self.governor.summary())
+        self._journal.close(diagnosis, self._ending)
+
+    def _seen_backward(self, root: Any, run: Callable[[], None]) -> None:
+        tensor = root if isinstance(root, Tensor) else None
+        if self.failed:
             run()
+            return
+        if not self._idle:
+            self._safely(self._recorder.before_backward)
+            if self._rerun is not None:
+                self._rerun.saw_backward(tensor)
+        if self._measuring.on:
+            self._measuring.around(tensor, run, self._safely)
         else:
-            self._aimed = True
-            self._measured(self._sighting, loss, run)
-        if loss is not None and loss.numel() == 1:
-            self._safely(lambda: self._recorder.saw_backward(loss))
+            run()
+        if tensor is not None and tensor.numel() == 1:
+            try:
+                self._recorder.saw_backward(self._scaling.true_loss(tensor))
+            except Exception as error:
+                self._step_aside(error)
 
-    def _measured(self, sighting: Sighting, loss: Tensor | None, run: Callable[[], None]) -> None:
-        """Run the user's backward with hooks; only its own errors come out."""
-        ready = self._safely(lambda: sighting.aim(loss))
-        run()
-        if ready:
-            taken = self._safely(sighting.take)
-            if isinstance(taken, Snapshot):
-                self.first = self.first or taken
-                self.snapshot = taken
-
-    def _stepped(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        self._steps += 1
-        self._recorder.saw_flow(*self._inflow.taken())
+    def adopted(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer of the model was found."""
+        self._optimizers.append(optimizer)
         if self._rerun is not None:
-            self._rerun.stepped()
-        self._drop()
-        if self._steps in _PROBE_STEPS:
-            self._aim()
+            self._rerun.adopted(optimizer)
+        self._safely(lambda: (self._recorder.adopted(optimizer), self._pulse.adopted(optimizer)))
 
-    def _aim(self) -> None:
-        def begin() -> None:
-            if self.failed:
-                return
-            self._drop()
-            self._aimed = False
-            self._sighting = Sighting(self._model)
-            self._sighting.begin()
+    def begin_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """A step of the training begins."""
+        try:
+            if self._rerun is not None:
+                self._rerun.rest()
+            self._recorder.begin_step(optimizer)
+            self._pulse.begin_step(self.steps - 1, self._recorder.noted, self._recorder.rate)
+        except Exception as error:
+            self._step_aside(error)
 
-        self._safely(begin)
+    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer is about to step."""
+        if not self.failed:
+            self._safely(lambda: self._pulse.before_step(optimizer))
+            self._safely(lambda: self._recorder.before_step(optimizer))
+        if self._guard is not None:
+            self._guard.before_step(optimizer, self.steps - 1)
 
-    def _drop(self) -> None:
-        if self._sighting is not None:
-            sighting, self._sighting = self._sighting, None
-            self._safely(sighting.leave)
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer has stepped."""
+        if self.failed:
+            return
+        try:
+            self._recorder.after_step(optimizer)
+        except Exception as error:
+            self._step_aside(error)
+
+    def end_step(self) -> None:
+        """The step is over: write it down and decide what comes next."""
+        if self.failed:
+            self._safely(self._measuring.leave)
+            return
+        try:
+            self._ended()
+            self._measuring.leave()
+            if self._open:
+                self._plan()
+        except Exception as error:
+            self._step_aside(error)
+
+    def _dozed(self, optimizer: torch.optim.Optimizer) -> bool:
+        """A step of which only the loss was noted has ended; true if it is time to wake."""
+        try:
+            recorder = self._recorder
+            loss = recorder.doze(optimizer)
+            self._inflow.calls.clear()
+            self._scaling.stepped()
+            self._left -= 1
+            startled = isinstance(loss, float) and self._alarms.startles(loss)
+            if self._left > 0 and not startled:
+                return False
+            self._idle = False
+            self._pulse.begin_step(self.steps - 1, recorder.noted, recorder.rate)
+            return True
+        except Exception as error:
+            self._step_aside(error)
+            return True
+
+    def _plan(self) -> None:
+        """What the next steps are for."""
+        recorder, pulse, governor = self._recorder, self._pulse, self.governor
+        recorder.plan()
+        pulse.plan()
+        self._measuring.next_step(self.steps)
+        taping = self._rerun is not None and self._rerun.listening
+        if recorder.full or pulse.light or self._measuring.on or taping or self._guard:
+            self._inflow.resume()
+            return
+        kinds = ("light", "full", "row") if self._journal is not None else ("light", "full")
+        self._left = self._dozing = governor.wait(kinds)
+        self._idle = self._left > 0 and self._clock.doze(self._dozed)
+        if self._idle and not governor.affords(_INPUT_HOOK):
+            self._inflow.pause()
+
+    def _ended(self) -> None:
+        begin = time.perf_counter()
+        taped = self._rerun is not None and self._rerun.stepped(self.governor)
+        probed, measured = self._measuring.on, self._measuring.taken()
+        full = self._recorder.full
+        beat = self._pulse.beat
+        if beat is not None:
+            beat.clipped, beat.scale = self._scaling.clipped, self._scaling.scale
+            beat.skipped = self._scaling.skipped
+        self._scaling.stepped()
+        look = (
+            full
+            or beat is None
+            or beat.measured
+            or (isinstance(beat.loss, float) and self._alarms.startles(beat.loss))
+        )
+        self._recorder.saw_flow(*self._inflow.taken(look))
+        for row in self._pulse.end_step():
+            self._record(row, full and row is beat)
+        if measured is not None:
+            self._alarms.saw_snapshot(self.steps - 1, measured)
+            if self._journal is not None:
+                self._journal.snapshot(self.steps - 1, measured)
+        self.governor.moves(self._alarms.moving)
+        kind = "light" if beat is not None and beat.measured else "row"
+        took = time.perf_counter() - begin
+        self.governor.spend(kind, took)
+        self.governor.price(kind, took + self._pulse.took())
+        slept, self._dozing = self._dozing - self._left, 0
+        self.governor.stepped("probe" if probed else "tape" if taped else "", max(1, slept))
+
+    def _record(self, row: Beat, full: bool) -> None:
+        """Judge a row and write it."""
+        alarms = self._alarms.saw(row)
+        norms = None
+        if full:
+            norms = {name: self._recorder.latest_norms(name) for name in self._recorder.names}
+            weights = {name: weight for name, (_, _, weight) in norms.items()}
+            alarms = alarms + self._alarms.saw_weights(row.step, weights)
+        journal = self._journal
+        if journal is None:
+            return
+        if row.measured or full or alarms or self.governor.due("row"):
+            journal.row(row, self.governor.share, norms, anomalous=bool(alarms))
+        for alarm in alarms:
+            journal.event(alarm.step, alarm.name, alarm.message, alarm.data)
 
     def _safely(self, action: Callable[[], Any]) -> Any:
         """Run our own code; a fault in it is one warning, never the user's."""
         try:
             return action()
         except Exception as error:
-            if self.failed:
-                return None
-            self.failed = f"{type(error).__name__}: {error}"
-            warnings.warn(
-                f"isograd stopped watching after its own error: {self.failed}. "
-                "The training is not affected.",
-                stacklevel=2,
-            )
+            self._step_aside(error)
             return None
+
+    def _step_aside(self, error: Exception) -> None:
+        if self.failed:
+            return
+        self.failed = f"{type(error).__name__}: {error}"
+        warnings.warn(
+            f"isograd stopped watching after its own error: {self.failed}. "
+            "The training is not affected.",
+            stacklevel=3,
+        )

@@ -1,0 +1,212 @@
+"""Alarms on the stream of a training, each against the training's own past.
+
+A net is never compared with another one: a number must leave what it did in this run, by many
+times what it scattered there, and by more than its whole range.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from isograd.monitor.growth import Growth
+from isograd.monitor.past import SETTLED, WINDOW, Past
+from isograd.monitor.pulse import Beat
+from isograd.records.snapshot import Snapshot
+
+# Robust standard deviations, and ranges of the window, by which a loss or a gradient jumps:
+# heavy-tailed noise of healthy trainings stays below (benchmarks/alarms.py).
+SCORE = 10.0
+RANGES = 2.0
+# And by at least this: a quiet series scatters little. Decades, and a share of the loss.
+_DECADES = 0.5
+_SHARE = 0.5
+# Decades over the window by which a gradient grows while the loss does not fall, and how
+# straight the growth must be.
+_GROWTH = 1.0
+_STRAIGHT = 6.0
+# A loss falls if it does so by this share between the halves of the window.
+_FALLS = 0.02
+# Rows between two looks at trends.
+_TRENDS = 8
+# Steps between two alarms of one kind, at least, and as a share of the steps so far.
+_PAUSE = 50
+_PAUSE_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that a training did at one step.
+
+    Attributes:
+        step: The step, from 0.
+        name: Kind: `nonfinite`, `loss-spike`, `gradient-jump`, `gradient-growth`, `gain-growth`.
+        message: One sentence.
+        data: The numbers behind it.
+    """
+
+    step: int
+    name: str
+    message: str
+    data: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Alarms:
+    """Judges rows as they come.
+
+    Args:
+        names: Names of the parameters, in the order of the rows.
+        told: Called with each alarm; an error in it reaches nobody.
+
+    Attributes:
+        raised: Alarms so far.
+        moving: True if the latest row left its past, so that measuring more may be worth it.
+    """
+
+    def __init__(self, names: Sequence[str], told: Callable[[Alarm], None] | None = None) -> None:
+        self.raised: list[Alarm] = []
+        self.moving = False
+        self._names = names
+        self._told = told
+        self._loss = Past()
+        self._total = Past()
+        self._highest = -math.inf
+        self._each: deque[np.ndarray] = deque(maxlen=WINDOW)
+        self._rows = 0
+        self._until: dict[str, int] = {}
+        self._growth = Growth()
+
+    def startles(self, loss: float) -> bool:
+        """True if a loss that was not judged yet lies out of its past."""
+        if loss <= self._loss.high < math.inf:
+            return False
+        return not math.isfinite(loss) or self._loss.above(loss)[0] > SCORE / 2
+
+    def saw(self, beat: Beat) -> list[Alarm]:
+        """Judge one row whose numbers have been fetched.
+
+        Returns:
+            New alarms.
+        """
+        loss = math.nan if beat.loss is None else float(beat.loss)
+        total = beat.total()
+        before = len(self.raised)
+        if (beat.loss is not None and not math.isfinite(loss)) or total == math.inf:
+            self.moving = True
+            self.raise_(beat.step, "nonfinite", self._nonfinite(beat, loss))
+            return self.raised[before:]
+        jumped = self._loss_jumps(beat.step, loss)
+        gradient = math.log10(total) if total > 0 else math.nan
+        moved = self._gradient_jumps(beat, gradient)
+        self.moving = jumped or moved
+        self._loss.add(loss)
+        self._remember(beat, gradient)
+        if not self.moving and beat.measured and self._rows % _TRENDS == 0:
+            self._gradient_grows(beat.step)
+        return self.raised[before:]
+
+    def saw_snapshot(self, step: int, snapshot: Snapshot) -> None:
+        """A whole step was measured."""
+        self._growth.saw_snapshot(step, snapshot)
+
+    def saw_weights(self, step: int, norms: dict[str, float]) -> list[Alarm]:
+        """Norms of weights by name, at a step where they were taken.
+
+        Returns:
+            New alarms.
+        """
+        self._growth.saw_weights(step, norms)
+        found = self._growth.warning(step)
+        if found is None or self._falls():
+            return []
+        text, data = found
+        alarm = self.raise_(step, "gain-growth", text, **data)
+        return [alarm] if alarm is not None else []
+
+    def raise_(self, step: int, name: str, message: str, **data: Any) -> Alarm | None:
+        """Raise an alarm, unless one of its kind was raised a moment ago."""
+        quiet = self._until.get(name, -1)
+        pause = max(_PAUSE, int(_PAUSE_SHARE * step))
+        if name == "nonfinite" and quiet > step:  # once it is NaN it stays so
+            self._until[name] = step + pause
+            return None
+        if step < quiet:
+            return None
+        self._until[name] = step + pause
+        alarm = Alarm(step, name, message, data)
+        self.raised.append(alarm)
+        if self._told is not None:
+            with contextlib.suppress(Exception):
+                self._told(alarm)
+        return alarm
+
+    def _loss_jumps(self, step: int, loss: float) -> bool:
+        score, ranges = self._loss.above(loss)
+        if score > SCORE and ranges > RANGES and loss - self._loss.middle > self._size():
+            text = f"the loss jumps to {loss:.4g}; its recent median is {self._loss.middle:.4g}"
+            self.raise_(step, "loss-spike", text, score=score, loss=loss)
+        return score > SCORE / 2
+
+    def _size(self) -> float:
+        return _SHARE * abs(self._loss.middle)
+
+    def _gradient_jumps(self, beat: Beat, value: float) -> bool:
+        score, ranges = self._total.above(value)
+        above = value - self._total.middle if score else 0.0
+        # What shrinks while a net converges may jump and stay below what it was.
+        record, self._highest = value > self._highest, max(value, self._highest)
+        if record and score > SCORE and ranges > RANGES / 2 and above > _DECADES:
+            name, times = self._who(beat)
+            text = (
+                f"the gradient jumps to {10**above:.3g} times its recent median, "
+                f"most in `{name}` ({times:.3g} times)"
+            )
+            self.raise_(beat.step, "gradient-jump", text, score=score, parameter=name)
+        return score > SCORE / 2
+
+    def _gradient_grows(self, step: int) -> None:
+        rise, off = self._total.rise()
+        if rise < _GROWTH or off > rise / _STRAIGHT or len(self._loss) < len(self._total):
+            return
+        if self._falls():
+            return
+        text = (
+            f"the gradient has grown {10**rise:.3g} times over the last {len(self._total)} "
+            "measurements and the loss does not fall"
+        )
+        self.raise_(step, "gradient-growth", text, decades=rise)
+
+    def _falls(self) -> bool:
+        """True if the loss of the newer half of the window lies below the older half's."""
+        if len(self._loss) < SETTLED:
+            return True
+        older, newer = self._loss.halves()
+        return newer < older - _FALLS * abs(older)
+
+    def _remember(self, beat: Beat, gradient: float) -> None:
+        if not beat.measured:
+            return
+        self._total.add(gradient)
+        self._rows += 1
+        self._each.append(beat.norms)
+
+    def _who(self, beat: Beat) -> tuple[str, float]:
+        """The parameter whose gradient left its own past farthest, and how many times."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            before = np.nanmedian(np.stack(self._each), axis=0) if self._each else beat.norms
+            times = np.where(before > 0, beat.norms / before, 0.0)
+        best = int(np.nanargmax(np.append(times, 0.0)))
+        return self._names[min(best, len(self._names) - 1)], float(np.append(times, 0.0)[best])
+
+    def _nonfinite(self, beat: Beat, loss: float) -> str:
+        names = [n for n, v in zip(self._names, beat.norms, strict=True) if v == math.inf]
+        where = f" of `{names[0]}`" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        if beat.loss is not None and not math.isfinite(loss):
+            return f"the loss is {loss}"
+        return f"the gradient{where} is not finite"

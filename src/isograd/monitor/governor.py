@@ -1,0 +1,178 @@
+"""Keeps what watching costs within a budget.
+
+Every kind of measurement has a purse: a share of the budget that grows with the time the training
+takes, and a little at the start, when a training tells most. A measurement is due when its purse
+can pay what it cost lately. What cannot be timed on its own, such as a step whose calls are
+written down, is charged by how much longer that step took than a bare one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Of what a measurement costs, how much the newest sample counts.
+_NEWEST = 0.3
+# A bare step this many times longer than usual was disturbed by something else.
+_OUTLIER = 3.0
+# Steps without asking again.
+_LONGEST = 32
+# Calling hooks that do nothing, per step; found by timing an empty watch.
+_HOOKS = 12e-6
+
+
+@dataclass(slots=True)
+class Purse:
+    """What one kind of measurement may spend.
+
+    Attributes:
+        share: Of the budget.
+        start: Seconds it may spend before the budget has grown.
+        steps: The same in bare steps, for slow ones; the larger counts.
+        cost: Seconds that one measurement takes, learnt.
+        spent: Seconds so far.
+        times: How often it was taken.
+    """
+
+    share: float
+    start: float
+    steps: float
+    cost: float = 0.0
+    spent: float = 0.0
+    times: int = 0
+
+    def learn(self, seconds: float) -> None:
+        """One measurement took that long in all."""
+        self.times += 1
+        first = self.times == 1
+        self.cost = seconds if first else self.cost + _NEWEST * (seconds - self.cost)
+
+
+class Governor:
+    """Decides what is measured when.
+
+    Args:
+        budget: Share of the training's time that watching may take; None measures all it can.
+
+    Attributes:
+        bare: Seconds of a step without anything of ours; NaN until one was seen.
+        purses: By kind: `light`, `full`, `probe`, `tape`, `row`.
+    """
+
+    def __init__(self, budget: float | None) -> None:
+        if budget is not None and not 0 <= budget < math.inf:
+            raise ValueError(f"`budget` must be at least 0, or None; got {budget}.")
+        self.budget = budget
+        self.bare = math.nan
+        self.steps = 0
+        self.purses = {
+            "row": Purse(0.25, 0.001, 0.1),
+            "light": Purse(0.25, 0.002, 0.5),
+            "full": Purse(0.15, 0.006, 2.0),
+            "probe": Purse(0.20, 0.0, 0.0),
+            "tape": Purse(0.0, 0.003, 1.0),
+        }
+        self._began = math.nan
+        self._last = math.nan
+        self._own = 0.0
+        self._unpriced: list[tuple[str, float]] = []
+        self._moving = False
+
+    def due(self, kind: str) -> bool:
+        """True if a measurement of this kind can be paid now."""
+        if self.budget is None:
+            return True
+        purse = self.purses[kind]
+        return purse.spent + purse.cost <= self._allowed(purse)
+
+    def spend(self, kind: str, seconds: float) -> None:
+        """Charge measured time, which may be a part of a measurement."""
+        self._own += seconds
+        self.purses[kind].spent += seconds
+
+    def price(self, kind: str, seconds: float) -> None:
+        """Tell it what a whole measurement took; it was charged already."""
+        self.purses[kind].learn(seconds)
+
+    def stepped(self, disturbed: str = "", steps: int = 1) -> None:
+        """A step of the training has ended.
+
+        Args:
+            disturbed: The kind of measurement that ran through the whole step, if one did.
+            steps: More than one if nobody looked meanwhile.
+        """
+        now = time.perf_counter()
+        if not math.isnan(self._last):
+            took = (now - self._last - self._own) / steps
+            if disturbed:
+                self._unpriced.append((disturbed, took))
+            else:
+                usual = math.isnan(self.bare) or took < _OUTLIER * self.bare
+                if math.isnan(self.bare):
+                    self.bare = took
+                elif usual:
+                    self.bare += 0.1 * (took - self.bare)
+            if not math.isnan(self.bare):
+                for kind, whole in self._unpriced:
+                    more = max(0.0, whole - self.bare)
+                    self.purses[kind].spent += more
+                    self.purses[kind].learn(more)
+                self._unpriced.clear()
+        else:
+            self._began = now
+        self.steps += steps
+        self._own = 0.0
+        self._last = now
+
+    def wait(self, kinds: Sequence[str]) -> int:
+        """Steps that surely pass before one of these kinds can be paid; at most 32."""
+        if self.budget is None or math.isnan(self.bare):
+            return 0
+        per_step = self.budget * self.bare
+        waits: list[float] = [_LONGEST]
+        for kind in kinds:
+            purse = self.purses[kind]
+            missing = purse.spent + purse.cost - self._allowed(purse)
+            waits.append(missing / max(1.25 * purse.share * per_step, 1e-12))
+        return max(0, math.floor(min(waits)))
+
+    def affords(self, seconds: float) -> bool:
+        """True if that at every step takes less than a quarter of the budget."""
+        return self.budget is None or seconds < self.budget * self.bare / 4
+
+    def moves(self, moving: bool) -> None:
+        """Tell it whether the training changes quickly now: then measurements may be denser."""
+        self._moving = moving
+
+    @property
+    def spent(self) -> float:
+        """Seconds of our own so far, with the calls of hooks."""
+        hooks = self.steps * _HOOKS
+        return hooks + sum(purse.spent for purse in self.purses.values())
+
+    @property
+    def share(self) -> float:
+        """Our own time / the training's without us; 0.0 before the second step."""
+        if math.isnan(self._last) or self._last <= self._began:
+            return 0.0
+        return self.spent / max(self._last - self._began - self.spent, 1e-9)
+
+    def summary(self) -> dict[str, float]:
+        """Seconds spent by kind, and how often each was taken."""
+        out: dict[str, float] = {"share": self.share, "bare_step": self.bare}
+        for kind, purse in self.purses.items():
+            out[f"{kind}_seconds"] = purse.spent
+            out[f"{kind}_times"] = purse.times
+        return out
+
+    def _allowed(self, purse: Purse) -> float:
+        assert self.budget is not None
+        elapsed = 0.0 if math.isnan(self._began) else time.perf_counter() - self._began
+        bare = 0.0 if math.isnan(self.bare) else self.bare
+        start = max(purse.start, purse.steps * bare) if self.budget else 0.0
+        # A fifth of the budget is kept for moments when something moves.
+        held = 1.25 if self._moving else 1.0
+        hooks = min(self.steps * _HOOKS / max(elapsed, 1e-9), self.budget / 2)
+        return start + held * purse.share * (self.budget - hooks) * elapsed
