@@ -68,6 +68,7 @@ class Sighting:
         self._forward.close()
         if loss is None or loss.numel() != 1 or loss.grad_fn is None:
             return False
+        self._tagger.backward_source = None  # the user's own backward is what is measured
         self._loss = float(loss.detach())
         self._tagger.claim_rest(loss.grad_fn)
         self._graph = backward_graph(loss.grad_fn, self._tagger.owner, self._tagger.follows)

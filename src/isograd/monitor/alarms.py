@@ -33,6 +33,8 @@ _GROWTH = 1.0
 _STRAIGHT = 6.0
 # A loss falls if it does so by this share between the halves of the window.
 _FALLS = 0.02
+# A loss below this share of its start needs no warning of growth.
+_SOLVED = 0.5
 # Rows between two looks at trends.
 _TRENDS = 8
 # Steps between two alarms of one kind, at least, and as a share of the steps so far.
@@ -77,6 +79,7 @@ class Alarms:
         self._loss = Past()
         self._total = Past()
         self._highest = -math.inf
+        self._start = math.nan
         self._each: deque[np.ndarray] = deque(maxlen=WINDOW)
         self._rows = 0
         self._until: dict[str, int] = {}
@@ -106,6 +109,8 @@ class Alarms:
         moved = self._gradient_jumps(beat, gradient)
         self.moving = jumped or moved
         self._loss.add(loss)
+        if math.isnan(self._start) and len(self._loss) >= SETTLED:
+            self._start = self._loss.middle
         self._remember(beat, gradient)
         if not self.moving and beat.measured and self._rows % _TRENDS == 0:
             self._gradient_grows(beat.step)
@@ -183,10 +188,12 @@ class Alarms:
         self.raise_(step, "gradient-growth", text, decades=rise)
 
     def _falls(self) -> bool:
-        """True if the loss of the newer half of the window lies below the older half's."""
+        """True if the loss falls over the window, or has fallen to little: then all is well."""
         if len(self._loss) < SETTLED:
             return True
         older, newer = self._loss.halves()
+        if newer < _SOLVED * self._start:
+            return True
         return newer < older - _FALLS * abs(older)
 
     def _remember(self, beat: Beat, gradient: float) -> None:

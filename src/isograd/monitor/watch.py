@@ -33,6 +33,7 @@ from isograd.monitor.recorder import Recorder
 from isograd.monitor.rerun import Rerun
 from isograd.monitor.scaling import Scaling
 from isograd.records.finding import Diagnosis
+from isograd.records.run_status import RunStatus
 from isograd.records.snapshot import Snapshot
 from isograd.records.training import Replay, Training
 from isograd.rules import merged
@@ -59,7 +60,8 @@ class Watch:
     Attributes:
         failed: Why the watch stepped aside, or "".
         governor: What was spent on what.
-        alarms: Alarms so far.
+        ending: How the training ended, for the run file; "" if it just ended.
+        concluded: The diagnosis that the run file was closed with.
     """
 
     def __init__(
@@ -84,7 +86,8 @@ class Watch:
         self._inflow = Inflow(model)
         self._scaling = Scaling(list(named.values()))
         self._measuring = Measuring(model, self.governor)
-        self._alarms = Alarms(tuple(named), alarmed)
+        self._names = tuple(named)
+        self._alarms = Alarms(self._names, alarmed)
         self._clock = Clock(model, optimizers, self)
         self._optimizers = list(optimizers)
         self._rerun: Rerun | None = None
@@ -92,7 +95,9 @@ class Watch:
         self._idle = False
         self._left = 0
         self._dozing = 0
-        self._ending = ""
+        self.ending = ""
+        self.concluded: Diagnosis | None = None
+        self._row: Beat | None = None
         for optimizer in optimizers:
             self._pulse.adopted(optimizer)
 
@@ -101,7 +106,7 @@ class Watch:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
-        self._ending = f"stopped by {kind.__name__}" if kind is not None else ""
+        self.ending = f"stopped by {kind.__name__}" if kind is not None else ""
         self.close()
 
     @property
@@ -123,6 +128,27 @@ class Watch:
     def snapshot(self) -> Snapshot | None:
         """The latest measurement of a whole step."""
         return self._measuring.latest
+
+    def facts(self) -> RunStatus:
+        """Where the training stands; may be asked from another thread."""
+        row, noted = self._row, self._recorder.noted
+        norms: dict[str, float] = {}
+        for name, value in zip(self._names, row.norms if row is not None else (), strict=False):
+            layer = name.rpartition(".")[0] or name
+            if value == value:
+                norms[layer] = max(norms.get(layer, 0.0), float(value))
+        return RunStatus(
+            steps=self.steps,
+            loss=noted if isinstance(noted, float) else None,
+            speeds=norms,
+            alarms=len(self.alarms),
+            cost=self.governor.share,
+            run=str(self.run) if self.run is not None else None,
+            verdict=self.concluded.verdict if self.concluded is not None else "",
+            ok=self.concluded.ok if self.concluded is not None else None,
+            ending=self.ending,
+            failed=self.failed,
+        )
 
     def open(self) -> None:
         """Start watching; a second call changes nothing."""
@@ -210,11 +236,10 @@ class Watch:
         assert self._journal is not None
         for beat in self._pulse.drain():
             self._journal.row(beat, self.governor.share, None)
-        diagnosis = None
-        if self.steps:
-            diagnosis = self.diagnosis()
+        diagnosis = self.diagnosis() if self.steps else None
+        self.concluded = diagnosis
         self._journal.event(self.steps, "cost", "what watching took", self.governor.summary())
-        self._journal.close(diagnosis, self._ending)
+        self._journal.close(diagnosis, self.ending)
 
     def _seen_backward(self, root: Any, run: Callable[[], None]) -> None:
         tensor = root if isinstance(root, Tensor) else None
@@ -326,12 +351,8 @@ class Watch:
             beat.clipped, beat.scale = self._scaling.clipped, self._scaling.scale
             beat.skipped = self._scaling.skipped
         self._scaling.stepped()
-        look = (
-            full
-            or beat is None
-            or beat.measured
-            or (isinstance(beat.loss, float) and self._alarms.startles(beat.loss))
-        )
+        loss = beat.loss if beat is not None else None
+        look = full or (isinstance(loss, float) and self._alarms.startles(loss))
         self._recorder.saw_flow(*self._inflow.taken(look))
         for row in self._pulse.end_step():
             self._record(row, full and row is beat)
@@ -349,6 +370,8 @@ class Watch:
 
     def _record(self, row: Beat, full: bool) -> None:
         """Judge a row and write it."""
+        if row.measured:
+            self._row = row
         alarms = self._alarms.saw(row)
         norms = None
         if full:
