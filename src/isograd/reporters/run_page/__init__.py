@@ -1,0 +1,8 @@
+"""A run as a page: the report of one that ended, and the page that follows one."""
+
+from __future__ import annotations
+
+from isograd.reporters.run_page.page import live_page as live_page
+from isograd.reporters.run_page.page import page as page
+from isograd.reporters.run_page.state import State as State
+from isograd.reporters.run_page.state import of as of
