@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isograd.reporters.run_page.page import live_page as live_page
-from isograd.reporters.run_page.page import page as page
+from isograd.reporters.run_page.build import live_page as live_page
+from isograd.reporters.run_page.build import page as page
 from isograd.reporters.run_page.state import State as State
 from isograd.reporters.run_page.state import of as of

@@ -100,6 +100,6 @@ function alarmTable() {
     words(t("alarm"), (alarm) => alarm.name, (alarm) => h("b", {}, alarm.name)),
     words(t("layer"), (alarm) => alarm.parameter || "", (alarm) => (alarm.parameter ? h("code", {}, alarm.parameter) : "–")),
     words(t("what it says"), (alarm) => said(alarm.message), (alarm) => h("span", { class: "wraps" }, rich(said(alarm.message)))),
-    figure(t("after"), (alarm) => (alarm.time && began ? alarm.time - began : NaN), (alarm) => (alarm.time && began ? duration(alarm.time - began) : "–")),
+    figure(t("time since the start"), (alarm) => (alarm.time && began ? alarm.time - began : NaN), (alarm) => (alarm.time && began ? duration(alarm.time - began) : "–")),
   ] });
 }

@@ -101,6 +101,15 @@ class Bins {
     this.lastStep = step;
   }
 
+  // True where a whole row's value is not finite; NaN may also be a gap.
+  broken(row, series) {
+    const value = series.wide(row);
+    if (Number.isFinite(value)) return false;
+    if (!Number.isNaN(value)) return true;
+    const told = this.told >= 0 && row.numbers[this.told] > 0;
+    return told && (series.block === this.numbers ? this.measured[series.index] : this.recorded(series.index % this.statistics.length, row.values));
+  }
+
   // A statistic that was not recorded at a step is NaN for all names.
   recorded(statistic, values) {
     if (this.statistics[statistic] === "grad_norm") return true;

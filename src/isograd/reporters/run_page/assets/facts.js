@@ -92,7 +92,7 @@ function scalarCharts() {
     if (!moving.length) continue;
     const title = moving.map((name) => t(SCALARS[name] || name));
     const series = () => moving.map((name, i) => ({ name: t(SCALARS[name] || name), bins, series: bins.scalar(name), ink: i ? INK.last : INK.first, strong: true }));
-    const picture = new Lines({ id: "scalar-" + moving[0], label: title.join(", "), series, log: ["skipped", "cost"].includes(moving[0]) ? false : "auto", height: group[0] === "loss" ? 170 : 130, marks: true });
+    const picture = new Lines({ id: "scalar-" + moving[0], label: title.join(", "), series, log: ["skipped", "cost", "lr"].includes(moving[0]) ? false : "auto", height: group[0] === "loss" ? 170 : 130, marks: true });
     const key = moving.length > 1 ? h("p", { class: "legend" }, title.map((text, i) => h("span", {}, h("i", { class: "swatch", style: { "--k": i ? "var(--last)" : "var(--first)" } }), text))) : null;
     charts.push(h("figure", { class: group[0] === "loss" ? "over-steps wide" : "over-steps" }, key ? null : h("figcaption", {}, title[0]), key, picture.box));
   }

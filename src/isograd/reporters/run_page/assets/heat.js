@@ -43,6 +43,8 @@ function scaleFor(quantity, rows, bins) {
   return { log: true, at: (value) => (Math.log10(value) - low) / (high - low), ends: ends(10 ** low, 10 ** high, number) };
 }
 
+const shownPart = () => ({ largest: "high", smallest: "low", last: "last" })[state.shows];
+
 function sampled(rows, bins) {
   const every = Math.max(1, Math.floor((rows.length * bins.used) / 20000));
   const out = [];
@@ -50,7 +52,7 @@ function sampled(rows, bins) {
     const { block, index } = row.series;
     const values = [];
     for (let column = 0; column < bins.used; column += every) {
-      const value = block.last[index * block.columns + column];
+      const value = block[shownPart()][index * block.columns + column];
       if (Number.isFinite(value)) values.push(value);
     }
     row.middle = quantile(values.filter((value) => value > 0), 0.5);
@@ -65,9 +67,12 @@ function quantile(values, share) {
   return sorted[Math.round(share * (sorted.length - 1))];
 }
 
+// The map and the lines below it lie on one axis.
+const layerMargin = (top) => ({ left: NARROW.matches ? 88 : 190, right: 46, top, bottom: 24 });
+
 class Heat extends Picture {
   constructor() {
-    super({ id: "heat", label: t("heat map of the layers over the steps"), height: 200, margin: { left: NARROW.matches ? 96 : 190, right: 6, top: 2, bottom: 24 } });
+    super({ id: "heat", label: t("heat map of the layers over the steps"), height: 200, margin: layerMargin(2) });
     this.row = 0;
   }
 
@@ -85,8 +90,12 @@ class Heat extends Picture {
     this.row = Math.min(this.row, Math.max(this.rows.length - 1, 0));
   }
 
+  draw() {
+    this.load(); // the height follows from the number of rows
+    super.draw();
+  }
+
   paint(pen) {
-    this.load();
     if (!this.rows.length) return;
     const scale = (this.scale = scaleFor(this.statistic, this.rows, this.bins));
     legend(scale);
@@ -111,10 +120,9 @@ class Heat extends Picture {
     const span = (axis.high - axis.low) / pixels;
     return Array.from({ length: pixels }, (_, p) => {
       const [from, to] = [axis.low + p * span, axis.low + (p + 1) * span];
-      if (span < bins.width) {
-        const { rows } = bins.whole;
-        const row = span < 1 ? bins.whole.at(Math.round(from + span / 2)) : rows[bins.whole.indexOf(Math.ceil(from))];
-        if (row && (span < 1 || row.step < to)) return { row };
+      if (2 * span < bins.width) {
+        const rows = span < 1 ? [bins.whole.at(Math.round(from + span / 2))].filter(Boolean) : bins.whole.rows.slice(bins.whole.indexOf(Math.ceil(from)), bins.whole.indexOf(Math.ceil(to)));
+        if (rows.length) return { rows, b: bins.columnAt(rows[0].step) };
       }
       const a = Math.max(0, Math.floor(from / bins.width) - bins.start);
       const b = Math.min(bins.used - 1, Math.max(a, Math.ceil(to / bins.width) - 1 - bins.start));
@@ -125,7 +133,7 @@ class Heat extends Picture {
   fill(image, i, row, where, scale, shades) {
     const { block, index } = row.series;
     const base = index * block.columns;
-    const part = block[{ largest: "high", smallest: "low", last: "last" }[state.shows]];
+    const part = block[shownPart()];
     const zero = ZERO[state.theme];
     const hold = this.holdOf(base, block);
     let held = null;
@@ -135,24 +143,27 @@ class Heat extends Picture {
       if (!spot) continue;
       let value = NaN;
       let bad = 0;
-      if (spot.row) {
-        value = row.series.wide(spot.row);
-        if (Number.isNaN(value)) bad = block.bad[base + this.bins.columnAt(spot.row.step)] & NAN_BIT;
-        else if (!Number.isFinite(value)) bad = INFINITE_BIT;
+      const take = (next) => {
+        if (Number.isNaN(next)) return;
+        if (Number.isNaN(value) || state.shows === "last" || (state.shows === "largest" ? next > value : next < value)) value = next;
+      };
+      if (spot.rows) {
+        for (const each of spot.rows) {
+          const next = row.series.wide(each);
+          if (this.bins.broken(each, row.series)) bad = 1;
+          else take(next);
+        }
       } else {
         for (let column = spot.a; column <= spot.b; column++) {
-          const next = part[base + column];
           bad |= block.bad[base + column];
-          if (Number.isNaN(next)) continue;
-          if (Number.isNaN(value) || state.shows === "last" || (state.shows === "largest" ? next > value : next < value)) value = next;
+          take(part[base + column]);
         }
       }
       let colour = null;
       if (bad) colour = BROKEN;
       else if (!Number.isNaN(value)) colour = value === 0 && scale.log ? zero : shades[Math.min(255, Math.max(0, Math.round(255 * scale.at(value, row.middle))))];
-      const column = spot.row ? this.bins.columnAt(spot.row.step) : spot.b;
-      if (colour) [held, heldAt] = [colour, column];
-      else if (held && column - heldAt <= hold) colour = held; // recorded now and then: it holds until the next
+      if (colour) [held, heldAt] = [colour, spot.b];
+      else if (held && spot.b - heldAt <= hold) colour = held; // recorded now and then: it holds until the next
       if (!colour) continue;
       const at = 4 * (i * image.width + p);
       [image.data[at], image.data[at + 1], image.data[at + 2], image.data[at + 3]] = [...colour, 255];

@@ -29,6 +29,8 @@ function toggleChosen(name) {
   document.getElementById("layer-table")?.refresh(layerRows());
 }
 
+const SOME = 6;
+
 // The heat map's rows as lines: the chosen ones strong, the others behind them.
 function layerLines() {
   const { table, statistic } = quantityOf(state.quantity);
@@ -37,9 +39,11 @@ function layerLines() {
   const wanted = state.filter.trim().toLowerCase();
   const names = bins.names.filter((name) => name.toLowerCase().includes(wanted));
   const chosen = names.filter((name) => state.chosen.has(name));
+  // Of many, some from the first to the last stand for the others until layers are chosen.
+  const some = new Set(Array.from({ length: SOME }, (_, k) => Math.round((k * (names.length - 1)) / (SOME - 1))));
   return names.map((name, i) => ({
     name, bins, series: bins.series(name, statistic), ink: layerInk(names.length > 1 ? i / (names.length - 1) : 0),
-    strong: chosen.length ? state.chosen.has(name) : names.length <= 12, faint: chosen.length > 0,
+    strong: chosen.length ? state.chosen.has(name) : names.length <= 2 * SOME || some.has(i), faint: names.length > 2 * SOME || chosen.length > 0,
   }));
 }
 
@@ -56,8 +60,8 @@ function controls() {
   const relative = h("input", { type: "checkbox", id: "relative", checked: state.relative, onchange: () => ((state.relative = relative.checked), again()) });
   const filter = h("input", { type: "search", id: "filter", value: state.filter, placeholder: t("filter"), "aria-label": t("filter layers by name"), oninput: () => ((state.filter = filter.value), again()) });
   const zoom = (text, label, act) => h("button", { type: "button", title: label, "aria-label": label, onclick: act }, text);
-  return h("div", { class: "tools" }, h("label", {}, t("quantity"), " ", quantity), h("label", {}, t("a column shows its"), " ", shows),
-    h("label", {}, relative, " ", t("against each layer's own median")), filter,
+  return h("div", { class: "tools" }, h("label", {}, t("quantity"), " ", quantity), h("label", {}, t("of a column its"), " ", shows),
+    h("label", {}, relative, " ", t("against its own median")), filter,
     h("span", { class: "zoom" }, zoom("+", t("nearer"), () => zoomBy(0.5)), zoom("−", t("farther"), () => zoomBy(2)), zoom(t("all steps"), t("show all steps"), zoomOut)));
 }
 

@@ -2,9 +2,12 @@
 
 class Lines extends Picture {
   // `series()`: list of { name, bins, series, ink, strong } or { name, points: [[step, value]], ink, strong, dots }.
-  constructor({ id, label, series, log, height = 150, marks = false, named = false, flat = false }) {
-    super({ id, label, height, margin: { left: 52, right: named && !NARROW.matches ? 150 : 8, top: 8, bottom: 22 } });
-    Object.assign(this, { series, logged: log, marks, named, flat });
+  // `marks`: alarms as vertical lines. `named`: names beside the ends. `layers`: on the axis of the heat map, with the
+  // names beside the beginnings.
+  constructor({ id, label, series, log, height = 150, marks = false, named = false, layers = false }) {
+    const right = named && !NARROW.matches ? 150 : 8;
+    super({ id, label, height, margin: layers ? layerMargin(8) : { left: 52, right, top: 8, bottom: 22 } });
+    Object.assign(this, { series, logged: log, marks, layers, named: layers || right > 100 });
   }
 
   paint(pen) {
@@ -31,7 +34,7 @@ class Lines extends Picture {
     drawn.filter(({ line }) => !line.strong).forEach((each) => this.line(pen, each, y));
     drawn.filter(({ line }) => line.strong).forEach((each) => this.line(pen, each, y));
     pen.restore();
-    if (this.margin.right > 100) this.names(pen, drawn, y);
+    if (this.named) this.names(pen, drawn, y);
   }
 
   // [x, low, high, last, broken] of each column or whole row that is seen.
@@ -49,7 +52,7 @@ class Lines extends Picture {
       if (wide && bins.count[c] > 1) {
         const [a, b] = [bins.whole.indexOf(bins.first[c]), bins.whole.indexOf(bins.end[c] + 1)];
         if (b - a === bins.count[c]) {
-          for (const row of rows.slice(a, b)) this.point(out, this.x(row.step), series.wide(row));
+          for (const row of rows.slice(a, b)) this.point(out, this.x(row.step), series.wide(row), bins.broken(row, series));
           continue;
         }
       }
@@ -60,8 +63,8 @@ class Lines extends Picture {
     return out;
   }
 
-  point(out, x, value) {
-    if (!Number.isNaN(value)) out.push([x, value, value, value, !Number.isFinite(value)]);
+  point(out, x, value, broken) {
+    if (!Number.isNaN(value) || broken) out.push([x, value, value, value, broken]);
   }
 
   line(pen, { line, points }, y) {
@@ -78,9 +81,21 @@ class Lines extends Picture {
       if (down) pen.lineTo(x, at);
       else pen.moveTo(x, at), (down = true);
     };
-    const spread = !this.flat || line.strong;
-    for (const [x, low, high, last, broken] of points) {
-      if (spread && low !== high && Number.isFinite(low)) to(x, low), to(x, high);
+    const band = !this.layers || line.strong;
+    if (band) {
+      pen.globalAlpha *= this.layers ? 0.4 : 0.75;
+      for (const [x, low, high] of points) {
+        if (low === high || !Number.isFinite(low)) continue;
+        down = false;
+        to(x, this.log && low <= 0 ? high : low);
+        to(x, high);
+      }
+      pen.stroke();
+      pen.globalAlpha = 1;
+      pen.beginPath();
+      down = false;
+    }
+    for (const [x, , , last, broken] of points) {
       if (broken) down = false;
       else to(x, last);
     }
@@ -95,7 +110,7 @@ class Lines extends Picture {
     const { left, top, width, height } = this.plot;
     let ticks = roundTicks(low, high, this.log);
     if (ticks.length > 7) ticks = ticks.filter((_, i) => i % Math.ceil(ticks.length / 6) === 0);
-    pen.textAlign = "right";
+    pen.textAlign = this.layers ? "left" : "right";
     pen.textBaseline = "middle";
     for (const tick of ticks) {
       const at = top + height * (1 - (tick - low) / (high - low));
@@ -106,7 +121,7 @@ class Lines extends Picture {
       pen.lineTo(left + width, at);
       pen.stroke();
       pen.fillStyle = INK.muted;
-      pen.fillText(this.log ? (Number.isInteger(tick) ? "1e" + tick : number(10 ** tick)) : plain(tick), left - 6, at);
+      pen.fillText(this.log ? (Number.isInteger(tick) ? "1e" + tick : number(10 ** tick)) : plain(tick), this.layers ? left + width + 6 : left - 6, at);
     }
   }
 
@@ -131,18 +146,21 @@ class Lines extends Picture {
     let strong = drawn.filter(({ line, points }) => line.strong && points.length);
     const most = Math.floor(height / LABEL);
     if (strong.length > most) strong = strong.filter((_, i) => i % Math.ceil(strong.length / most) === 0);
-    const places = strong.map(({ line, points }) => ({ line, at: y(points.findLast((p) => Number.isFinite(y(p[3])))?.[3]) })).filter((place) => Number.isFinite(place.at));
-    pen.textAlign = "left";
+    const near = (points) => (this.layers ? points.slice(0, Math.ceil(points.length / 10)) : points.slice(-1));
+    const places = strong.map(({ line, points }) => ({ line, at: quantile(near(points).map((p) => y(p[3])).filter(Number.isFinite), 0.5) })).filter((place) => Number.isFinite(place.at));
+    const [from, side] = this.layers ? [left - 1, -1] : [left + width + 1, 1];
+    const room = Math.floor((this.layers ? left - 18 : this.margin.right - 16) / 6.4);
+    pen.textAlign = this.layers ? "right" : "left";
     pen.textBaseline = "middle";
     for (const { line, at, y: beside } of spread(places, top + 4, top + height - 4)) {
       pen.strokeStyle = line.ink;
       pen.lineWidth = 1.2;
       pen.beginPath();
-      pen.moveTo(left + width + 1, Math.min(Math.max(at, top), top + height));
-      pen.lineTo(left + width + 10, beside);
+      pen.moveTo(from, Math.min(Math.max(at, top), top + height));
+      pen.lineTo(from + 9 * side, beside);
       pen.stroke();
       pen.fillStyle = INK.text;
-      pen.fillText(shorten(line.name, 19), left + width + 13, beside);
+      pen.fillText(shorten(line.name, room), from + 12 * side, beside);
     }
   }
 

@@ -220,7 +220,7 @@ function exact(value, single = true) {
 function readSeries(bins, series, step) {
   const single = series.block.Type === Float32Array;
   const row = bins.whole.at(step);
-  if (row) return { from: step, to: step, text: exact(series.wide(row), single), value: series.wide(row), rows: 1 };
+  if (row && (!Number.isNaN(series.wide(row)) || bins.broken(row, series))) return { from: step, to: step, text: exact(series.wide(row), single), value: series.wide(row), rows: 1 };
   let column = bins.columnAt(step);
   const { block, index } = series;
   const at = () => index * block.columns + column;

@@ -64,7 +64,7 @@ function overTime() {
 function layerSection() {
   if (!quantities().length) return null;
   const heat = new Heat();
-  const lines = new Lines({ id: "speed-lines", label: t("the layers as lines"), series: layerLines, log: "auto", height: NARROW.matches ? 220 : 280, named: true, flat: true });
+  const lines = new Lines({ id: "speed-lines", label: t("the layers as lines"), series: layerLines, log: "auto", height: NARROW.matches ? 220 : 280, layers: true });
   const bins = RUN.tables[quantityOf(state.quantity).table];
   return section("layers", t("layers over the steps"), controls(), h("div", { class: "heat-frame" }, heat.box), h("p", { class: "legend", id: "heat-legend" }),
     h("output", { id: "now", class: "now", "aria-live": "polite" }, t("Point at the map, or move with the arrow keys: the exact values appear here. Enter chooses a layer.")),

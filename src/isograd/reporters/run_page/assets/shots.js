@@ -40,8 +40,8 @@ function shotPart() {
   kinds.forEach((entry) => (entry.kind = entry.id));
   return h("div", { id: "shot" }, tools,
     h("p", { class: "count" }, rich(t(links.length === 1 ? "{n} link, " : "{n} links, ", { n: links.length }) + ending(state.parameter, links))), waterfall(links),
-    h("div", { class: "two" }, h("div", {}, h("h3", {}, t("decades by kind")), divergingBars(kinds)),
-      view.snapshot.layers.length ? h("div", {}, h("h3", {}, t("learning speed of each layer")), speedBars(view.snapshot.layers)) : null));
+    h("h3", {}, t("decades by kind")), divergingBars(kinds),
+    view.snapshot.layers.length ? [h("h3", {}, t("learning speed of each layer")), speedBars(view.snapshot.layers)] : null);
 }
 
 function shotSection() {
