@@ -24,16 +24,17 @@ function takeRows(message) {
   fresh.rows = true;
 }
 
-function takeMore(message) {
+function takeNews(message) {
   for (const name of ["status", "verdict", "ok", "ranks", "meta", "damage"]) if (name in message) RUN[name] = message[name];
   Object.assign(DATA.zh, message.zh || {});
+  for (const rows of message.rows || []) takeRows(rows);
   for (const event of message.events || []) {
     RUN.events.push(event);
     if (event.severity !== "info") for (const bins of Object.values(RUN.tables)) if (bins) bins.whole.mark(event.step);
   }
   RUN.findings.push(...(message.findings || []));
   RUN.shots.push(...(message.shots || []));
-  fresh.facts = true;
+  if (Object.keys(message).some((name) => name !== "rows" && name !== "zh")) fresh.facts = true;
   if (message.shots) fresh.shots = true;
 }
 
@@ -46,15 +47,25 @@ function connect() {
     later();
   });
   on("state", (data) => (setRun(data), (fresh.all = true)));
-  on("rows", takeRows);
-  on("more", takeMore);
+  on("news", takeNews);
   source.onopen = () => showLink("open");
   source.onerror = () => {
     showLink("lost");
     // After a refusal the browser gives up; the server may be starting again.
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 1500);
+    if (source.readyState === EventSource.CLOSED && link.source === source) setTimeout(connect, 1500);
   };
 }
+
+// A browser keeps few connections to one server: a page that nobody sees gives its own back.
+const HIDDEN_MS = 20000;
+let leaving = null;
+
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(leaving);
+  if (!DATA.events) return;
+  if (document.hidden) leaving = setTimeout(() => (link.source?.close(), (link.source = null)), HIDDEN_MS);
+  else if (!link.source) connect();
+});
 
 // --- Drawing what is new: a few times a second, whatever arrives.
 
