@@ -169,13 +169,14 @@ def _server(hub: Hub, port: int | None, token: str, lang: str) -> LiveServer:
     from isograd.reporters.live import LiveServer
 
     wanted = range(PORT, PORT + _TRIES) if port is None else [port]
+    reason = None
     for number in wanted:
         try:
             return LiveServer(hub, number, token, lang)
-        except OSError as error:
-            failure = error
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
     raise IsogradError(
-        f"cannot listen on port {wanted[0]}: {failure.strerror}.",
+        f"cannot listen on port {wanted[0]}: {reason}.",
         causes=("another program uses it: choose another one with --port.",),
     )
 

@@ -61,7 +61,7 @@ class LiveServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: LiveServer
+    server: LiveServer  # pyright: ignore[reportIncompatibleVariableOverride]
     server_version = "isograd"
     sys_version = ""
     timeout = _PATIENCE

@@ -81,8 +81,8 @@ function renew() {
   due = null;
   const { rows, facts, shots, all } = { ...fresh };
   Object.assign(fresh, { rows: false, facts: false, shots: false, all: false });
-  if (all) return draw();
   RUN.alarms = alarmsOf();
+  if (all) return draw();
   const structure = facts && (RUN.alarms.length > 0) !== Boolean(document.getElementById("alarm-table"));
   const moved = rows && document.getElementById("over-time") && movingScalars() !== state.moving;
   if (shots || structure || moved || (facts && RUN.findings.length !== document.querySelectorAll("#findings .card").length)) return draw();
