@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from isograd.reporters.run_page.build import compare_page as compare_page
 from isograd.reporters.run_page.build import live_page as live_page
 from isograd.reporters.run_page.build import page as page
 from isograd.reporters.run_page.state import State as State

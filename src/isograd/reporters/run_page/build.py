@@ -14,7 +14,7 @@ from isograd.reporters.language import LANGUAGES, catalogue
 from isograd.reporters.run_page.state import State
 
 SHARED = ("base.js", "chain.js", "charts.js", "tables.js", "cards.js")
-SCRIPTS = (
+OVER_STEPS = (
     "bins.js",
     "axis.js",
     "pictures.js",
@@ -22,11 +22,11 @@ SCRIPTS = (
     "lines.js",
     "alarms.js",
     "layers.js",
-    "shots.js",
     "facts.js",
-    "live.js",
-    "run.js",
+    "frame.js",
 )
+SCRIPTS = (*OVER_STEPS, "shots.js", "live.js", "run.js")
+COMPARE = (*OVER_STEPS, "compare.js")
 
 
 def page(state: State, lang: str = "en") -> str:
@@ -56,16 +56,38 @@ def live_page(name: str, events: str, lang: str = "en") -> tuple[str, str]:
     return _page({"run": None, "events": events}, f"isograd live · {name}", lang, "'self'")
 
 
+def compare_page(data: dict[str, Any], title: str, zh: dict[str, str], lang: str = "en") -> str:
+    """The page of two runs beside each other.
+
+    Args:
+        data: `run`, the numbers as those of a run, and `compare`, what was found.
+        title: What the page is called.
+        zh: Chinese of what was said.
+        lang: As for `page`.
+
+    Raises:
+        ValueError: If there is no such language.
+    """
+    return _page(data, title, lang, "", COMPARE, zh)[0]
+
+
 def words() -> dict[str, str]:
     """English texts of this page with their Chinese."""
     return _words()
 
 
-def _page(data: dict[str, Any], title: str, lang: str, connect: str) -> tuple[str, str]:
+def _page(
+    data: dict[str, Any],
+    title: str,
+    lang: str,
+    connect: str,
+    scripts: tuple[str, ...] = SCRIPTS,
+    zh: dict[str, str] | None = None,
+) -> tuple[str, str]:
     if lang not in LANGUAGES:
         raise ValueError(f"`lang` must be one of {', '.join(LANGUAGES)}, got {lang!r}.")
     style = report._asset("page.css") + _part("run.css")
-    script = "\n".join((*map(report._asset, SHARED), *map(_part, SCRIPTS)))
+    script = "\n".join((*map(report._asset, SHARED), *map(_part, scripts)))
     policy = (
         f"default-src 'none'; script-src '{report._hash(script)}'; "
         f"style-src '{report._hash(style)}'; base-uri 'none'; form-action 'none'"
@@ -81,14 +103,14 @@ def _page(data: dict[str, Any], title: str, lang: str, connect: str) -> tuple[st
         "style": style,
         "noscript": words()[noscript] if lang == "zh" else noscript,
         "script": script,
-        "data": report._embed({**data, **_common(lang)}),
+        "data": report._embed({**data, **_common(lang, zh or {})}),
     }
     # One pass: what a part contains is never searched for placeholders again.
     text = re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], report._asset("page.html"))
     return text, policy
 
 
-def _common(lang: str) -> dict[str, Any]:
+def _common(lang: str, zh: dict[str, str]) -> dict[str, Any]:
     return {
         "lang": lang,
         "classes": {},
@@ -97,7 +119,7 @@ def _common(lang: str) -> dict[str, Any]:
         "speeds": {"noise": [], "cancelled": []},
         "kind_names": dict(verdict.KIND_NAMES),
         "fold": chain_view.folding(),
-        "zh": {**catalogue("zh"), **words()},
+        "zh": {**catalogue("zh"), **words(), **zh},
     }
 
 

@@ -5,6 +5,7 @@ const RISING = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678"
 const SIDES = { light: ["#08519c", "#6baed6", "#f3f4f6", "#fdae6b", "#a63603"], dark: ["#8fd0f5", "#2f78b0", "#2c333d", "#b5651d", "#ffb066"] };
 const BROKEN = [230, 0, 126]; // no colour of cividis or of the two sides is near
 const ZERO = { light: [255, 255, 255], dark: [0, 0, 0] };
+const SAME = { light: [128, 136, 146], dark: [120, 128, 140] }; // between the two sides, but darker (lighter) than their middle
 const MOST_DECADES = 12;
 const ROW = { least: 4, most: 20, words: 12 };
 
@@ -27,6 +28,10 @@ function scaleFor(quantity, rows, bins) {
     return { sided: true, log: true, at: (value, middle) => 0.5 + Math.log10(value / middle) / most / 2, ends: [`÷ ${number(10 ** most)}`, `× ${number(10 ** most)}`] };
   }
   const values = found.map(({ value }) => value).filter(Number.isFinite);
+  if (quantity === "ratio") {
+    const most = Math.min(3, Math.max(0.05, quantile(values.filter((value) => value > 0).map((value) => Math.abs(Math.log10(value))), 0.99) || 0));
+    return { sided: true, same: true, at: (value) => 0.5 + Math.log10(value) / most / 2, ends: [`÷ ${number(10 ** most)}`, `× ${number(10 ** most)}`] };
+  }
   if (/fraction$/.test(quantity)) return { at: (value) => value, ends: ["0", "1"] };
   if (values.some((value) => value < 0)) {
     const most = quantile(values.map(Math.abs), 0.99) || 1;
@@ -136,6 +141,7 @@ class Heat extends Picture {
     const part = block[shownPart()];
     const zero = ZERO[state.theme];
     const hold = this.holdOf(base, block);
+    const same = SAME[state.theme];
     let held = null;
     let heldAt = -Infinity;
     for (let p = 0; p < where.length; p++) {
@@ -143,6 +149,7 @@ class Heat extends Picture {
       if (!spot) continue;
       let value = NaN;
       let bad = 0;
+      let alike = Boolean(scale.same);
       const take = (next) => {
         if (Number.isNaN(next)) return;
         if (Number.isNaN(value) || state.shows === "last" || (state.shows === "largest" ? next > value : next < value)) value = next;
@@ -152,15 +159,18 @@ class Heat extends Picture {
           const next = row.series.wide(each);
           if (this.bins.broken(each, row.series)) bad = 1;
           else take(next);
+          alike &&= next === 1;
         }
       } else {
         for (let column = spot.a; column <= spot.b; column++) {
           bad |= block.bad[base + column];
           take(part[base + column]);
+          alike &&= block.low[base + column] === 1 && block.high[base + column] === 1;
         }
       }
       let colour = null;
       if (bad) colour = BROKEN;
+      else if (alike && value === 1) colour = same;
       else if (!Number.isNaN(value)) colour = value === 0 && scale.log ? zero : shades[Math.min(255, Math.max(0, Math.round(255 * scale.at(value, row.middle))))];
       if (colour) [held, heldAt] = [colour, spot.b];
       else if (held && spot.b - heldAt <= hold) colour = held; // recorded now and then: it holds until the next
@@ -275,6 +285,6 @@ function legend(scale) {
   const swatch = (colour, text) => h("span", {}, h("i", { class: "swatch ringed", style: { background: colour } }), text);
   place.replaceChildren(
     h("span", { class: "ramp" }, h("span", {}, `≤ ${scale.ends[0]}`), h("i", { style: { background: `linear-gradient(90deg, ${colours.join(", ")})` } }), h("span", {}, `≥ ${scale.ends[1]}`)),
-    scale.log ? swatch(`rgb(${ZERO[state.theme].join(" ")})`, t("exactly zero")) : "", swatch(`rgb(${BROKEN.join(" ")})`, t("not finite")),
+    scale.same ? swatch(`rgb(${SAME[state.theme].join(" ")})`, t("bit-identical")) : "", scale.log ? swatch(`rgb(${ZERO[state.theme].join(" ")})`, t("exactly zero")) : "", swatch(`rgb(${BROKEN.join(" ")})`, t("not finite")),
     h("span", {}, h("i", { class: "swatch ringed hatched" }), t("not recorded")));
 }

@@ -4,6 +4,7 @@ const QUANTITIES = {
   grad_norm: "learning speed: gradient norm", weight_norm: "weight norm", update_norm: "update norm", update_ratio: "update norm / weight norm",
   mean: "mean of the output", rms: "RMS of the output", absmax: "largest entry of the output", zero_fraction: "zeros in the output",
   saturated_fraction: "saturated units", nonfinite: "entries that are not finite", gain: "gain",
+  ratio: "first run / second run", first: "first run", second: "second run",
 };
 const wordOf = (statistic) => t(QUANTITIES[statistic] || statistic);
 
@@ -19,6 +20,7 @@ const quantityOf = (text) => {
 
 function usualQuantity() {
   const known = quantities();
+  if (known.includes("steps/ratio")) return "steps/ratio";
   return known.includes("steps/grad_norm") ? "steps/grad_norm" : known[0] || "steps/grad_norm";
 }
 
