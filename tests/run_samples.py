@@ -74,3 +74,99 @@ def mutations(data, seed):
         if random_.random() < 0.5:
             out[:0] = MAGIC
     return bytes(out)
+
+
+# --- Trainings for the pages
+
+LAYER_STATISTICS = ("mean", "rms", "absmax", "zero_fraction", "saturated_fraction", "nonfinite")
+STEP_STATISTICS = ("grad_norm", "weight_norm", "update_norm")
+STEP_SCALARS = (
+    "loss",
+    "lr",
+    "grad_norm",
+    "stepped_norm",
+    "clip_ratio",
+    "scale",
+    "skipped",
+    "nonfinite",
+    "cost",
+)
+
+
+def layer_names(layers):
+    """Weights and biases, as a deep net has them."""
+    return [f"blocks.{i // 2}.fc.{('weight', 'bias')[i % 2]}" for i in range(layers)]
+
+
+def training(
+    directory, layers=100, steps=2000, seed=0, spike=None, bad=None, close=True, names=None
+):
+    """A synthetic training with what a watched one writes, except snapshots.
+
+    The gradient falls from the last layer to the first, and over the steps; at `spike` all norms
+    jump for some steps; at `bad` the gradients of the earliest quarter are NaN.
+    """
+    rng = np.random.default_rng(seed)
+    names = list(names or layer_names(layers))
+    layers = len(names)
+    depth = np.linspace(-3, 0, layers)
+    writer = RunWriter(directory, names, STEP_STATISTICS, STEP_SCALARS, meta={"note": "synthetic"})
+    weight = np.exp(rng.normal(1, 0.2, layers))
+    noise = rng.standard_normal((4096, layers)) * 0.15
+    every = max(1, steps // 40)
+    for step in range(steps):
+        here = step / max(steps, 1)
+        grad = 10 ** (depth * (1 - 0.5 * here) - here + noise[step % 4096])
+        if spike is not None and 0 <= step - spike < 4:
+            grad *= 60
+        wrong = bad is not None and step == bad
+        if wrong:
+            grad[: layers // 4] = np.nan
+        rows = np.full((layers, 3), np.nan, np.float32)
+        rows[:, 0] = grad
+        if step % 10 == 0:
+            rows[:, 1], rows[:, 2] = weight, 1e-3 * grad
+        total = float(np.sqrt(np.nansum(grad**2)))
+        jump = 2.0 if spike is not None and 0 <= step - spike < 4 else 1.0
+        loss = jump * (2.3 * np.exp(-3 * here) + 0.05 * abs(noise[step % 4096, 0]))
+        scalars = (
+            loss,
+            0.1 * (1 - here),
+            total,
+            min(total, 1.0),
+            min(1 / total, 1.0),
+            65536.0,
+            float(bad is not None and step > bad),
+            float(wrong),
+            0.008,
+        )
+        writer.step(step, rows, scalars, anomalous=step == spike or wrong)
+        if step == spike:
+            writer.event(
+                step,
+                "spike",
+                f"the loss jumped to {loss:.3g}",
+                severity="warning",
+                parameter=names[-1],
+            )
+        if wrong:
+            writer.event(
+                step,
+                "nonfinite",
+                "the gradient is not finite",
+                severity="error",
+                parameter=names[0],
+            )
+        if step % every == 0:
+            modules = sorted({name.rpartition(".")[0] for name in names})
+            cells = np.abs(rng.standard_normal((len(modules), len(LAYER_STATISTICS))))
+            cells[:, 0] -= 0.5
+            cells[:, 3:5] %= 1
+            cells[:, 5] = 0
+            writer.layers(step, modules, LAYER_STATISTICS, cells)
+    if close:
+        writer.close(
+            "G702 the loss jumped" if spike is not None else "healthy: no gradient fault found",
+            ok=spike is None,
+        )
+    return writer if not close else directory

@@ -192,6 +192,21 @@ def dull(link: Link) -> bool:
     return link.segment is None or abs(_cross(link) or 0.0) <= NOTABLE
 
 
+def folding() -> dict[str, object]:
+    """The rules of folding, for the pages, which fold by themselves."""
+    return {
+        "above": FOLD_ABOVE,
+        "costly": KEEP_COSTLY,
+        "ends": KEEP_ENDS,
+        "near": NEAR_UNIT,
+        "run": MERGE_RUN,
+        "dull": DULL,
+        "dull_kinds": DULL_KINDS,
+        "dull_run": DULL_RUN,
+        "notable": NOTABLE,
+    }
+
+
 def _worth_showing(links: tuple[Link, ...], first: Link | None) -> set[int]:
     shown = set(range(len(links)))
     run: list[int] = []

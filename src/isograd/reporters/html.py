@@ -23,7 +23,7 @@ from isograd.records.finding import Diagnosis
 from isograd.reporters import attention_view, chain_view, naming, speeds, verdict
 from isograd.reporters.language import LANGUAGES, catalogue, speaker, translate
 
-SCRIPTS = ("base.js", "chain.js", "charts.js", "tables.js", "page.js")
+SCRIPTS = ("base.js", "chain.js", "charts.js", "tables.js", "cards.js", "page.js")
 
 
 def page(diagnosis: Diagnosis, lang: str = "en") -> str:
@@ -78,17 +78,7 @@ def _data(diagnosis: Diagnosis, lang: str) -> dict[str, Any]:
         },
         "attention": codec.encode({"rows": attention_view.rows(snapshot)})["rows"],
         "kind_names": dict(verdict.KIND_NAMES),
-        "fold": {
-            "above": chain_view.FOLD_ABOVE,
-            "costly": chain_view.KEEP_COSTLY,
-            "ends": chain_view.KEEP_ENDS,
-            "near": chain_view.NEAR_UNIT,
-            "run": chain_view.MERGE_RUN,
-            "dull": chain_view.DULL,
-            "dull_kinds": chain_view.DULL_KINDS,
-            "dull_run": chain_view.DULL_RUN,
-            "notable": chain_view.NOTABLE,
-        },
+        "fold": chain_view.folding(),
         "zh": {**words, **{a: b for a, b in translated.items() if a != b}},
     }
 

@@ -2,8 +2,8 @@
 // Data, state, language, numbers and DOM helpers. Text reaches the page only through text nodes.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const DIAGNOSIS = DATA.diagnosis;
-const SNAPSHOT = DIAGNOSIS.snapshot;
+const DIAGNOSIS = DATA.diagnosis || null; // the page of a run has none, and looks at several snapshots
+let SNAPSHOT = DIAGNOSIS && DIAGNOSIS.snapshot;
 
 const state = {
   lang: DATA.lang,

@@ -1,9 +1,16 @@
 // The chain of a parameter: computed as `Snapshot.chain` does, folded, and drawn as a waterfall.
 
 const LEAVES = new Map();
-for (const edge of SNAPSHOT.edges) {
-  if (edge.parameter !== null && !LEAVES.has(edge.parameter)) LEAVES.set(edge.parameter, edge);
+
+function lookAt(snapshot) {
+  SNAPSHOT = snapshot;
+  LEAVES.clear();
+  for (const edge of snapshot.edges) {
+    if (edge.parameter !== null && !LEAVES.has(edge.parameter)) LEAVES.set(edge.parameter, edge);
+  }
 }
+
+if (SNAPSHOT) lookAt(SNAPSHOT);
 
 function ratio(top, bottom) {
   return bottom === 0 ? (top === 0 ? 0 : Infinity) : top / bottom;

@@ -7,7 +7,8 @@ function sortableTable({ id, label, columns, rows, unsorted }) {
   let sortBy = -1;
   let down = false;
   let all = false;
-  const texts = rows.map((row) => columns.map((column) => String(column.value(row) ?? "")).join("\n").toLowerCase());
+  const textsOf = (list) => list.map((row) => columns.map((column) => String(column.value(row) ?? "")).join("\n").toLowerCase());
+  let texts = textsOf(rows);
   const filter = h("input", { type: "search", id: id + "-filter", placeholder: t("filter"), "aria-label": `${t("filter")}: ${label}`, oninput: () => draw() });
   const count = h("span", { class: "count", "aria-live": "polite" });
   const body = h("tbody");
@@ -49,8 +50,16 @@ function sortableTable({ id, label, columns, rows, unsorted }) {
 
   draw();
   const tools = unsorted ? null : h("div", { class: "tools" }, filter, count);
-  return h("div", { class: "sortable", id }, tools,
+  const box = h("div", { class: "sortable", id }, tools,
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, h("table", {}, h("thead", {}, h("tr", {}, heads)), body)), more);
+  // Other rows in the same columns; order, filter, and the button that has the focus stay.
+  box.refresh = (others) => {
+    const held = body.contains(document.activeElement) ? document.activeElement.textContent : null;
+    [rows, texts] = [others, textsOf(others)];
+    draw();
+    if (held !== null) [...body.querySelectorAll("button")].find((button) => button.textContent.replace("● ", "") === held.replace("● ", ""))?.focus({ preventScroll: true });
+  };
+  return box;
 }
 
 const figure = (label, value, show) => ({ label, value, number: true, show });
