@@ -12,6 +12,8 @@ from torch import nn
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
 _SELF = os.path.dirname(os.path.abspath(__file__)) + os.sep
+# Also ours: what stands between the call of `backward` and torch.
+_MONITOR = os.path.join(os.path.dirname(os.path.dirname(_SELF)), "monitor") + os.sep
 _STDLIB = sysconfig.get_paths()["stdlib"] + os.sep
 
 
@@ -83,7 +85,7 @@ def user_frame(frame: FrameType | None) -> FrameType | None:
 
 
 def _is_user(filename: str) -> bool:
-    if filename.startswith((_TORCH, _SELF, "<frozen", "<string>", "<eval_with_key>")):
+    if filename.startswith((_TORCH, _SELF, _MONITOR, "<frozen", "<string>", "<eval_with_key>")):
         return False
     return not filename.startswith(_STDLIB) or "site-packages" in filename
 
