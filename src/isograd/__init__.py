@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from isograd import theory
-    from isograd.api import check, load, predict, probe, ripple, watch
+    from isograd.api import check, fix, load, predict, probe, ripple, watch
     from isograd.errors import IsogradError, ModelError, StepError, TargetError
     from isograd.records import Chain, Diagnosis, Finding, Ripple, Snapshot
+    from isograd.records.fix import Fix, Trial
     from isograd.records.prediction import Prediction
     from isograd.records.run import Run
 
@@ -20,6 +21,7 @@ __all__ = [
     "Chain",
     "Diagnosis",
     "Finding",
+    "Fix",
     "IsogradError",
     "ModelError",
     "Prediction",
@@ -28,7 +30,9 @@ __all__ = [
     "Snapshot",
     "StepError",
     "TargetError",
+    "Trial",
     "check",
+    "fix",
     "load",
     "predict",
     "probe",
@@ -38,9 +42,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("check", "load", "predict", "probe", "ripple", "watch"), "isograd.api"),
+    **dict.fromkeys(("check", "fix", "load", "predict", "probe", "ripple", "watch"), "isograd.api"),
     **dict.fromkeys(("Chain", "Diagnosis", "Finding", "Ripple", "Snapshot"), "isograd.records"),
     "Run": "isograd.records.run",
+    **dict.fromkeys(("Fix", "Trial"), "isograd.records.fix"),
     "Prediction": "isograd.records.prediction",
     **dict.fromkeys(("IsogradError", "ModelError", "StepError", "TargetError"), "isograd.errors"),
 }
