@@ -45,6 +45,13 @@ def wrapped(text: str) -> str:
     return text if plain else f"({text})"
 
 
+def named(text: str) -> tuple[str, str]:
+    """How to write an expression at its first use, and at later ones: it is computed once."""
+    if text.isidentifier():
+        return text, text
+    return f"(_x := {text})", "_x"
+
+
 def model_calls(source: Source) -> list[ast.Call]:
     """Calls of the model in the target's step."""
     function = source.local_function(source.step_name)

@@ -14,6 +14,7 @@ from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.patches.optimizer import loop, loop_names, step_line
 from isograd.fixes.patches.source import NotInSourceError, Source, called, set_argument
 from isograd.fixes.setup import Setup
+from isograd.fixes.stepping import before_step
 from isograd.records import Finding
 from isograd.records.fix import Fix
 from isograd.records.training import Training
@@ -60,11 +61,11 @@ class Clipping(Kind):
             if setup.optimizer is None:
                 raise ValueError("there is no optimizer")
 
-            def clip(optimizer: Any, *_: Any) -> None:
+            def clip(optimizer: Any) -> None:
                 held = [p for g in optimizer.param_groups for p in g["params"]]
                 nn.utils.clip_grad_norm_(held, limit)
 
-            setup.optimizer.register_step_pre_hook(clip)
+            before_step(setup.optimizer, clip)
             return setup
         train_step = setup.train_step
         if train_step is None:
@@ -132,7 +133,10 @@ def _add_loop(source: Source, limit: float) -> None:
 
 def raw_norms(training: Training) -> list[float]:
     """Norm of the whole gradient before clipping, at each step where it is finite."""
-    seen = [math.hypot(*v) for v in zip(*(t.gradient for t in training.parameters.values()))]
+    seen = [
+        math.hypot(*v)
+        for v in zip(*(t.gradient for t in training.parameters.values()), strict=False)
+    ]
     ratios = training.clip_ratio or (1.0,) * len(seen)
     raw = [s / r for s, r in zip(seen, ratios, strict=False) if r > 0]
     return [value for value in raw if math.isfinite(value) and value > 0]

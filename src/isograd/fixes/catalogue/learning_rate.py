@@ -10,6 +10,7 @@ from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.patches.optimizer import constructor
 from isograd.fixes.patches.source import File, NotInSourceError, Source, keyword, set_argument
 from isograd.fixes.setup import Setup
+from isograd.fixes.stepping import before_step
 from isograd.records import Finding
 from isograd.records.fix import Fix
 
@@ -108,13 +109,14 @@ def _scale(file: File, value: ast.expr, factor: float, rate: float | None) -> No
 
 def _follow(setup: Setup, factor: float) -> None:
     """A loop that sets the rate itself gets the factor too: each new rate is multiplied."""
-    optimizer = setup.optimizer
-    assert optimizer is not None
-    ours = [group["lr"] for group in optimizer.param_groups]
+    assert setup.optimizer is not None
+    name = "_isograd_rates"
+    setattr(setup.optimizer, name, [group["lr"] for group in setup.optimizer.param_groups])
 
-    def before(opt: Any, *_: Any) -> None:
-        for i, group in enumerate(opt.param_groups):
-            if i < len(ours) and group["lr"] != ours[i]:
+    def multiply(optimizer: Any) -> None:
+        ours = getattr(optimizer, name)
+        for i, group in enumerate(optimizer.param_groups[: len(ours)]):
+            if group["lr"] != ours[i]:
                 group["lr"] = ours[i] = group["lr"] * factor
 
-    optimizer.register_step_pre_hook(before)
+    before_step(setup.optimizer, multiply)

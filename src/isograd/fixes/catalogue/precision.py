@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import NotInSourceError, Source, set_argument
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -99,6 +99,11 @@ class Precision(Kind):
         file = source.entry
         new = "float32" if fix.parameters["what"] == "weights" else fix.parameters["to"]
         done = 0
+        if fix.parameters.get("to") == "float32":
+            for call in source.calls(("autocast",)):
+                set_argument(file, call, "enabled", "False", None)
+                done += 1
+            new = "float16"  # the dtype itself may stay
         for node in ast.walk(file.tree):
             if isinstance(node, ast.Attribute) and re.fullmatch("float16|half|bfloat16", node.attr):
                 parent = file.parents.get(node)
@@ -106,7 +111,7 @@ class Precision(Kind):
                     if new == "float32":  # model.half()
                         file.replace(node, f"{file.code(node.value)}.float")
                         done += 1
-                elif node.attr != new:
+                elif node.attr != new and fix.parameters.get("to") != "float32":
                     file.replace(node, f"{file.code(node.value)}.{new}")
                     done += 1
         if not done:

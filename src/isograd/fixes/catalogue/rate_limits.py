@@ -9,6 +9,7 @@ from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.patches.optimizer import loop_names, step_line
 from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
+from isograd.fixes.stepping import before_step
 from isograd.records import Finding
 from isograd.records.fix import Fix
 
@@ -54,11 +55,11 @@ class RateLimits(Kind):
         if setup.optimizer is None:
             raise ValueError("there is no optimizer")
 
-        def bound(optimizer: Any, *_: Any) -> None:
+        def bound(optimizer: Any) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = min(max(group["lr"], low), high)
 
-        setup.optimizer.register_step_pre_hook(bound)
+        before_step(setup.optimizer, bound)
         return setup
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:

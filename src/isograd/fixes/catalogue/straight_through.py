@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from isograd.fixes.calls import Replaced, around
-from isograd.fixes.expressions import call_of, subject, wrapped
+from isograd.fixes.expressions import call_of, named, subject
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.patches.source import NotInSourceError, Source
 from isograd.fixes.setup import Setup
@@ -63,16 +63,23 @@ class StraightThrough(Kind):
         name, line = fix.parameters["call"], fix.parameters["line"]
         if name in _STEPS:
             file, call = call_of(source, line, (name,))
-            text, _ = subject(file, call)
-            x = wrapped(text)
-            file.replace(call, f"({x} + ({file.code(call)} - {x}).detach())")
+            text, method = subject(file, call)
+            first, x = named(text)
+            again = file.code(call)
+            if method:
+                again = f"{x}{again[again.rindex('.') :]}"
+            else:
+                again = f"{file.code(call.func)}({x})"
+            file.replace(call, f"({first} + ({again} - {x}).detach())")
             return
         for file, node in source.nodes_at(line, ast.Compare):
             parent = file.parents.get(node)
             outer = file.parents.get(parent) if parent is not None else None
             if isinstance(parent, ast.Attribute) and parent.attr == "float":
-                left = wrapped(file.code(node.left))  # type: ignore[attr-defined]
+                left = file.code(node.left)  # type: ignore[attr-defined]
+                first, x = named(left)
                 whole = outer if isinstance(outer, ast.Call) else parent
-                file.replace(whole, f"({left} + ({file.code(whole)} - {left}).detach())")
+                again = file.code(whole).replace(left, x, 1)
+                file.replace(whole, f"({first} + ({again} - {x}).detach())")
                 return
         raise NotInSourceError(f"no {name} was found at {line}")

@@ -25,8 +25,16 @@ class Weights(Kind):
 
     name = "weights"
     cures = frozenset(
-        ("weight-scale", "dead-units", "rank-collapse", "activation-derivative", "G409", "G113")
-        + ("G112", "residual-scale")
+        (
+            "weight-scale",
+            "dead-units",
+            "rank-collapse",
+            "activation-derivative",
+            "residual-scale",
+            "G112",
+            "G113",
+            "G409",
+        )
     )
     reference = "He et al. (2015); LeCun et al. (1998); Saxe et al. (2014)"
 
@@ -48,7 +56,9 @@ class Weights(Kind):
         return Proposal(
             title,
             {"sigma_w": wanted, "orthogonal": orthogonal},
-            predicted(case.setup.model, case.snapshot, wanted),
+            predicted(case.setup.model, case.snapshot, wanted)
+            if usual_activation(case.snapshot) in SIGMA_W
+            else None,
             snippet,
             "Remove the loop that sets the weights.",
         )
@@ -84,7 +94,8 @@ def lines(model: str, nn_name: str, wanted: float, orthogonal: bool = False) -> 
     elif wanted == 1.0:
         how = f'{nn_name}.init.kaiming_normal_(layer.weight, nonlinearity="linear")'
     else:
-        how = f"{nn_name}.init.normal_(layer.weight, std={wanted:.4g} / layer.weight[0].numel() ** 0.5)"
+        std = f"{wanted:.4g} / layer.weight[0].numel() ** 0.5"
+        how = f"{nn_name}.init.normal_(layer.weight, std={std})"
     return (
         f"for layer in {model}.modules():\n"
         f"    if isinstance(layer, ({nn_name}.Linear, {nn_name}.Conv1d, {nn_name}.Conv2d)):\n"

@@ -6,8 +6,6 @@ Edits replace spans of the text that `ast` gives; nothing is reformatted.
 from __future__ import annotations
 
 import ast
-import difflib
-import os
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -112,9 +110,13 @@ class Source:
     Args:
         file: The file of the target, or of the step where there is no target.
         function: Name of the target function in it.
+        texts: What stands for a file's text on disk.
     """
 
-    def __init__(self, file: Path, function: str = "target") -> None:
+    def __init__(
+        self, file: Path, function: str = "target", texts: dict[Path, str] | None = None
+    ) -> None:
+        self._texts = texts or {}
         self.entry = self._read(file)
         self._files = {self.entry.path: self.entry}
         self.function = function
@@ -234,30 +236,15 @@ class Source:
             return f"{self.alias(parent, file)}.{leaf}"
         raise NotInSourceError(f"{file.path.name} does not import {module}")
 
-    def diff(self) -> str:
-        """All edits as a unified diff, with paths relative to the working directory."""
-        parts: list[str] = []
-        for file in self.files:
-            if not file.edits:
-                continue
-            name = os.path.relpath(file.path).replace(os.sep, "/")
-            old = file.text.splitlines(keepends=True)
-            new = file.changed().splitlines(keepends=True)
-            for line in difflib.unified_diff(old, new, f"a/{name}", f"b/{name}"):
-                whole = line.endswith("\n")
-                parts.append(line if whole else line + "\n\\ No newline at end of file\n")
-        if not parts:
-            raise NotInSourceError("the change leaves the source as it is")
-        return "".join(parts)
-
     def changed(self) -> dict[Path, str]:
         """New text of every file with edits."""
         return {file.path: file.changed() for file in self.files if file.edits}
 
-    @staticmethod
-    def _read(path: Path) -> File:
+    def _read(self, path: Path) -> File:
         path = path.resolve()
         try:
+            if path in self._texts:
+                return File(path, self._texts[path], ast.parse(self._texts[path]))
             # newline="" keeps the file's own line ends.
             with path.open(encoding="utf-8", newline="") as stream:
                 text = stream.read()
