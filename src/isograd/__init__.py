@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from isograd import theory
-    from isograd.api import check, load, predict, probe, ripple, watch
+    from isograd.api import check, fix, load, predict, probe, ripple, watch
     from isograd.errors import (
         IsogradError,
         ModelError,
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         TrainingStoppedError,
     )
     from isograd.records import Chain, Diagnosis, Finding, Ripple, Snapshot
+    from isograd.records.fix import Fix, Trial
     from isograd.records.prediction import Prediction
     from isograd.records.run import Run
 
@@ -26,6 +27,7 @@ __all__ = [
     "Chain",
     "Diagnosis",
     "Finding",
+    "Fix",
     "IsogradError",
     "ModelError",
     "Prediction",
@@ -35,7 +37,9 @@ __all__ = [
     "StepError",
     "TargetError",
     "TrainingStoppedError",
+    "Trial",
     "check",
+    "fix",
     "load",
     "predict",
     "probe",
@@ -45,9 +49,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("check", "load", "predict", "probe", "ripple", "watch"), "isograd.api"),
+    **dict.fromkeys(("check", "fix", "load", "predict", "probe", "ripple", "watch"), "isograd.api"),
     **dict.fromkeys(("Chain", "Diagnosis", "Finding", "Ripple", "Snapshot"), "isograd.records"),
     "Run": "isograd.records.run",
+    **dict.fromkeys(("Fix", "Trial"), "isograd.records.fix"),
     "Prediction": "isograd.records.prediction",
     **dict.fromkeys(
         ("IsogradError", "ModelError", "StepError", "TargetError", "TrainingStoppedError"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from isograd import reporters as reporters  # registers the formats of Diagnosis
 from isograd.records import Diagnosis, Ripple, Snapshot
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from isograd.monitor.alarms import Alarm
     from isograd.monitor.training import TrainStep
     from isograd.monitor.watch import Watch
+    from isograd.records.fix import Trial
     from isograd.records.prediction import Prediction
     from isograd.records.run import Run
     from isograd.records.training import Training
 
 
 language.extend("zh", chinese())
+
+# Steps of the short training behind a diagnosis that fixes are sought for.
+_FIX_STEPS = 50
 
 
 def probe(model: torch.nn.Module, step: Step) -> Snapshot:
@@ -142,6 +146,76 @@ def predict(model: torch.nn.Module, step: Step, *, probes: int = 16, seed: int =
     from isograd.capture.predict import predict as measure
 
     return measure(model, step, probes=probes, seed=seed)
+
+
+def fix(
+    model: torch.nn.Module,
+    step: Step,
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    train_step: TrainStep | None = None,
+    steps: int | None = None,
+    seeds: int = 3,
+    time_limit: float = 60.0,
+    jobs: int = 2,
+    backend: Literal["process", "serial"] | None = None,
+    diagnosis: Diagnosis | None = None,
+    progress: Callable[[str, int, int], object] | None = None,
+) -> list[Trial]:
+    """Try fixes for what a check finds, and say which of them are proven.
+
+    Each fix is carried out on a copy, the same batch is measured again, and the copy is trained
+    beside copies without a change and with random changes, on the same seeds. Nothing of the
+    caller's changes; `trial.fix.apply(model)` carries a fix out.
+
+    Args:
+        model: Any PyTorch module.
+        step: `step(model)` runs the model on one batch and returns a scalar loss tensor.
+        optimizer: Optimizer of the model; SGD at 0.01 stands in if there is none.
+        train_step: `train_step(model, optimizer)` does one whole iteration of your loop.
+        steps: Training steps of each trial; by default up to 200, as many as the time allows.
+        seeds: Fresh seeds that a fix must win on to be proven; at least 2.
+        time_limit: Seconds for all trials.
+        jobs: Trials at a time.
+        backend: `process` (a forked process for each trial) or `serial`; by default what fits.
+        diagnosis: Of this training, if there is one already.
+        progress: Told the stage, how many of its trials are done, and how many there are.
+
+    Returns:
+        Trials, the best first; empty if nothing is wrong.
+
+    Raises:
+        ModelError: If the model has no parameters, or all are frozen.
+        StepError: If the step raises, changes the model, or returns no scalar with a graph.
+        ValueError: If `steps`, `seeds`, `time_limit` or `jobs` is out of range.
+    """
+    from isograd import fixes
+    from isograd.fixes.rewind import Rewind
+    from isograd.fixes.setup import Setup
+
+    for name, value, least in (
+        ("steps", steps, 1),
+        ("seeds", seeds, 2),
+        ("time_limit", time_limit, 0),
+        ("jobs", jobs, 1),
+    ):
+        if value is not None and value < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+
+    def alarms(setup: Setup) -> tuple[tuple[str, str], ...]:
+        length = _FIX_STEPS if setup.optimizer is not None else 0
+        found = check(setup.model, setup.step, setup.optimizer, length, train_step=setup.train_step)
+        return tuple((f.severity, f.code) for f in found.findings if f.alarm)
+
+    rewind = Rewind(step, train_step)
+    if diagnosis is None:
+        length = _FIX_STEPS if optimizer is not None else 0
+        diagnosis = check(model, step, optimizer, length, train_step=train_step)
+        rewind.restore()
+    if diagnosis.ok:
+        return []
+    options = fixes.Options(steps, seeds, time_limit, jobs, backend, progress or (lambda *_: None))
+    return fixes.tried(Setup(model, step, optimizer, train_step), diagnosis, alarms, options)
 
 
 def load(path: str | os.PathLike[str], rank: int | None = None) -> Run:

@@ -104,7 +104,7 @@ def _diagnose(args: argparse.Namespace) -> tuple[Diagnosis, Prediction | None]:
     from isograd import api
 
     if args.seed is not None:
-        _seed(args.seed)
+        seed_all(args.seed)
     with targets.loaded(args.target) as target:
         steps = args.steps
         if steps is None:
@@ -128,7 +128,8 @@ def _predict(target: Target, diagnosis: Diagnosis) -> Prediction:
     return predict(target.model, target.step, snapshot=diagnosis.snapshot)
 
 
-def _seed(seed: int) -> None:
+def seed_all(seed: int) -> None:
+    """Seed torch, random and numpy."""
     import numpy
     import torch
 

@@ -25,11 +25,12 @@ _SHAPE = "def target(): return model, step"
 
 
 @contextlib.contextmanager
-def loaded(spec: str) -> Iterator[Target]:
+def loaded(spec: str, text: str | None = None) -> Iterator[Target]:
     """Load a target, with the imports of its file in reach as long as it is used.
 
     Args:
         spec: `FILE.py:name` or `package.module:name`; without `:name` it is `target`.
+        text: What to run in place of the file's text.
 
     Yields:
         The target.
@@ -44,7 +45,7 @@ def loaded(spec: str) -> Iterator[Target]:
     sys.path.insert(0, folder)
     sys.argv = [str(file or place)]
     try:
-        module = _from_file(file) if file else _from_name(place)
+        module = _from_file(file, text) if file else _from_name(place)
         yield _call(getattr(module, name, None), name, module, str(file or place))
     finally:
         sys.argv = arguments
@@ -111,13 +112,14 @@ def _missing_file(path: Path, place: str) -> TargetError:
     )
 
 
-def _from_file(path: Path) -> ModuleType:
+def _from_file(path: Path, text: str | None = None) -> ModuleType:
     # A name of its own, as a file `random.py` must not become the module `random`.
     name = "isograd_target_" + re.sub(r"\W", "_", path.stem)
     module = ModuleType(name)
     module.__file__ = str(path.resolve())
     try:
-        code = compile(path.read_bytes(), module.__file__, "exec", dont_inherit=True)
+        content = path.read_bytes() if text is None else text
+        code = compile(content, module.__file__, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         raise _not_python(path, error) from error
     except OSError as error:

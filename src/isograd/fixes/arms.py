@@ -1,0 +1,161 @@
+"""One training of a copy: with a fix, without, or with a random change."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import Any
+
+import torch
+from torch import nn
+
+from isograd.capture.guard import untouched
+from isograd.errors import IsogradError
+from isograd.fixes.kind import carried_out
+from isograd.fixes.rewind import Rewind
+from isograd.fixes.scores import Answers
+from isograd.fixes.setup import Setup, Step
+from isograd.monitor.backwards import observed
+from isograd.records.fix import Fix
+
+# Batches after the training, the same for all arms.
+_BATCHES = 8
+_EVALUATION = 7_654_321
+Change = Callable[[Setup], Setup]
+Reading = tuple[float, float | None]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one training came to.
+
+    Attributes:
+        curve: Loss at each step.
+        loss: Mean loss after it, by the user's step; infinite if it broke.
+        start: Mean loss before it.
+        own: Loss and score by the step that the change left, after the training.
+        own_start: The same before it.
+        redefined: Loss and score by the step of each of the fixes asked for, by its key.
+        score: As in `Measured`, or None.
+        start_score: The same before training.
+        parameters: Trainable entries.
+        seconds: Median time of a step.
+    """
+
+    curve: tuple[float, ...]
+    loss: float
+    start: float
+    score: float | None
+    start_score: float | None
+    parameters: int
+    seconds: float
+    own: Reading
+    own_start: Reading
+    redefined: dict[int, Reading]
+
+
+def run(
+    setup: Setup,
+    change: Change | None,
+    seed: int,
+    steps: int,
+    yardsticks: dict[int, Fix] | None = None,
+) -> Arm:
+    """Train a copy.
+
+    Args:
+        setup: Copied; guarded, and as before afterwards.
+        change: Carried out on the copy; None for no change.
+        seed: Of all generators: of the change's draws, then of the batches.
+        steps: Length; shorter if the loss stops being finite.
+        yardsticks: Fixes that redefine the loss: the trained copy is also measured with each.
+    """
+    rewind = Rewind(setup.step, setup.train_step)
+    with untouched(setup.model):
+        rewind.seed(seed)
+        arm = setup.copied()
+        if change is not None:
+            arm = change(arm)
+        start, start_score = measured(arm.model, setup.step, rewind)
+        own_start = start, start_score
+        if arm.step is not setup.step:
+            own_start = measured(arm.model, arm.step, rewind)
+        rewind.restore()
+        rewind.seed(seed)
+        curve, seconds, broke = _trained(arm, steps)
+        loss, score = measured(arm.model, setup.step, rewind)
+        loss = math.inf if broke else loss
+        own = loss, score
+        if arm.step is not setup.step and not broke:
+            own = measured(arm.model, arm.step, rewind)
+        redefined: dict[int, Reading] = {}
+        for key, fix in (yardsticks or {}).items():
+            new = carried_out(fix, Setup(arm.model, setup.step, arm.optimizer, None))
+            value, other = measured(new.model, new.step, rewind)
+            redefined[key] = (math.inf if broke else value), other
+        return Arm(
+            tuple(curve),
+            loss,
+            start,
+            score,
+            start_score,
+            sum(p.numel() for p in arm.model.parameters() if p.requires_grad),
+            seconds,
+            (math.inf, own[1]) if broke else own,
+            own_start,
+            redefined,
+        )
+
+
+def _trained(arm: Setup, steps: int) -> tuple[list[float], float, bool]:
+    losses: list[float] = []
+    times: list[float] = []
+    with observed(lambda _: None, lambda loss: losses.append(float(loss.detach()))):
+        for _ in range(steps):
+            began = time.perf_counter()
+            try:
+                arm.iterate()
+            except (IsogradError, RuntimeError) as error:
+                if not losses or not _numeric(error):
+                    raise
+                return losses, median(times or [0.0]), True
+            times.append(time.perf_counter() - began)
+            if losses and not math.isfinite(losses[-1]):
+                return losses, median(times), True
+    return losses, median(times or [0.0]), False
+
+
+def _numeric(error: BaseException) -> bool:
+    """True for an error that a diverging net raises by itself (targets out of range)."""
+    text = str(error).lower()
+    return "memory" not in text
+
+
+def measured(model: nn.Module, step: Step, rewind: Rewind) -> tuple[float, float | None]:
+    """Mean loss and score on batches that are the same each time, in evaluation mode."""
+    modes = [(module, module.training) for module in model.modules()]
+    losses: list[float] = []
+    scores: list[float] = []
+    rewind.restore()
+    rewind.seed(_EVALUATION)
+    model.eval()
+    try:
+        for _ in range(_BATCHES):
+            with torch.enable_grad(), Answers() as answers:
+                try:
+                    loss: Any = step(model)
+                except RuntimeError:
+                    model.train()
+                    loss = step(model)
+            losses.append(float(loss.detach()))
+            score = answers.score()
+            if score is not None:
+                scores.append(score)
+    finally:
+        for module, training in modes:
+            module.training = training
+    value = mean(losses)
+    return value if math.isfinite(value) else math.inf, mean(scores) if scores else None

@@ -1,0 +1,113 @@
+"""Calls inside of a model or a step, replaced while it runs.
+
+A functional call such as `torch.sigmoid(x)` hangs on no module. A function mode meets it by its
+name and by the line of the user's source that makes it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import Any
+
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from isograd.capture.places import user_frame
+from isograd.fixes.setup import Setup
+
+# Called with the function, its arguments and keywords; returns what stands for the result.
+Replacement = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+
+
+class Replaced(TorchFunctionMode):
+    """Replaces calls by name, at some lines or at all.
+
+    Args:
+        names: Names of functions, such as `sigmoid`.
+        lines: Lines as records give them, `file.py:42`; none for all.
+        replacement: What to do instead.
+    """
+
+    def __init__(self, names: Iterable[str], lines: Iterable[str], replacement: Replacement):
+        super().__init__()
+        self._names = frozenset(names)
+        self._lines = frozenset(_tail(line) for line in lines)
+        self._replacement = replacement
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run the call, or what stands for it."""
+        kwargs = kwargs or {}
+        if name_of(func) in self._names and (not self._lines or self._here()):
+            return self._replacement(func, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _here(self) -> bool:
+        frame = user_frame(sys._getframe(2))
+        while frame is not None and frame.f_code.co_filename == __file__:
+            frame = user_frame(frame.f_back)
+        if frame is None:
+            return False
+        return _tail(f"{frame.f_code.co_filename}:{frame.f_lineno}") in self._lines
+
+
+def name_of(func: Any) -> str:
+    """The name of a torch function; of an attribute, such as `data`, its own."""
+    name = getattr(func, "__name__", "")
+    if name == "__get__":
+        return getattr(getattr(func, "__self__", None), "__name__", name)
+    return name
+
+
+def _tail(line: str) -> str:
+    return line.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+class _Around:
+    """Opens a mode while a module runs."""
+
+    def __init__(self, make: Callable[[], TorchFunctionMode]) -> None:
+        self._make = make
+        self._open: list[ExitStack] = []
+
+    def before(self, *_: Any) -> None:
+        stack = ExitStack()
+        stack.enter_context(self._make())
+        self._open.append(stack)
+
+    def after(self, *_: Any) -> None:
+        if self._open:
+            self._open.pop().close()
+
+
+def inside(model: nn.Module, make: Callable[[], TorchFunctionMode]) -> None:
+    """Open a mode whenever the model runs, from now on."""
+    around = _Around(make)
+    model.register_forward_pre_hook(around.before)
+    model.register_forward_hook(around.after, always_call=True)
+
+
+def around(setup: Setup, make: Callable[[], TorchFunctionMode]) -> Setup:
+    """Open a mode around the step, and around the training step if there is one."""
+    step, train_step = setup.step, setup.train_step
+
+    def wrapped(model: nn.Module) -> Any:
+        with make():
+            return step(model)
+
+    setup.step = wrapped
+    if train_step is not None:
+
+        def whole(model: nn.Module, optimizer: Any) -> Any:
+            with make():
+                return train_step(model, optimizer)
+
+        setup.train_step = whole
+    return setup

@@ -1,0 +1,86 @@
+"""Inputs at zero mean and unit variance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isograd.fixes.expressions import data_name, model_calls
+from isograd.fixes.kind import Case, Kind, Proposal, register
+from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.setup import Setup
+from isograd.records import Finding
+from isograd.records.fix import Fix
+
+_SMALLEST = 1e-12
+
+
+class Standardise:
+    """A forward pre-hook that standardises each input with the moments of its first batch."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return (
+            tuple(self._scaled(i, v) for i, v in enumerate(args)),
+            {k: self._scaled(k, v) for k, v in kwargs.items()},
+        )
+
+    def _scaled(self, key: Any, value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.dim() < 2:
+            return value
+        kept = 1 if value.dim() >= 4 else value.dim() - 1
+        dims = [d for d in range(value.dim()) if d != kept]
+        if key not in self._known:
+            std, mean = torch.std_mean(value, dims, keepdim=True, correction=0)
+            small = std <= _SMALLEST * mean.abs().clamp_min(_SMALLEST)
+            self._known[key] = mean, torch.where(small, torch.ones_like(std), std)
+        mean, std = self._known[key]
+        return (value - mean) / std
+
+
+@register
+class InputScale(Kind):
+    """Every floating-point input of the model, by feature, with the moments of one batch."""
+
+    name = "input-scale"
+    cures = frozenset(("G403", "input-scale", "data", "G104"))
+    reference = "LeCun et al. (1998)"
+
+    def proposals(self, case: Case) -> Iterator[Proposal]:
+        """Always worth a trial where inputs are real numbers."""
+        entering = [
+            op
+            for op in case.snapshot.ops
+            if op.inputs is not None and not op.sources and op.kind != "loss"
+        ]
+        if entering:
+            yield Proposal(
+                "standardise the inputs",
+                snippet="inputs = (inputs - inputs.mean(0)) / inputs.std(0).clamp_min(1e-6)\n",
+                undo="Hand the inputs over as they are.",
+                weight=0.6,
+            )
+
+    def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
+        """A hook on the model."""
+        setup.model.register_forward_pre_hook(Standardise(), with_kwargs=True)
+        return setup
+
+    def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
+        """A line behind the one that makes the data."""
+        calls = model_calls(source)
+        if not calls or not calls[0].args:
+            raise NotInSourceError("the step does not call the model with data")
+        name = data_name(calls[0].args[0])
+        after = source.assigned(name)
+        code = (
+            f"_dims = (0, 2, 3) if {name}.dim() == 4 else tuple(range({name}.dim() - 1))\n"
+            f"{name} = {name} - {name}.mean(_dims, keepdim=True)\n"
+            f"{name} = {name} / {name}.std(_dims, keepdim=True).clamp_min(1e-12)\n"
+        )
+        source.entry.insert(None, after, code)

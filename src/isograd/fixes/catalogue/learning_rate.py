@@ -1,0 +1,122 @@
+"""Another learning rate."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Any
+
+from isograd.fixes.kind import Case, Kind, Proposal, register
+from isograd.fixes.patches.optimizer import constructor
+from isograd.fixes.patches.source import File, NotInSourceError, Source, keyword, set_argument
+from isograd.fixes.setup import Setup
+from isograd.fixes.stepping import before_step
+from isograd.records import Finding
+from isograd.records.fix import Fix
+
+# Rates are tried in steps of about half a decade around what the finding suggests.
+_FACTORS = (0.1, 0.01, 0.3, 0.001, 3.0, 10.0, 100.0)
+_AROUND = (0.1, 0.3, 3.0, 10.0)
+# Update ratios at which nets train (Bengio, 2012).
+_RATIOS = (1e-3, 1e-2)
+
+
+@register
+class LearningRate(Kind):
+    """All rates times one factor."""
+
+    name = "learning-rate"
+    cures = frozenset(("learning-rate", "noise", "G301", "G303", "G306", "G308", "G701", "G703"))
+    part = "optimizer"
+    reference = "Bengio (2012); LeCun et al. (1998)"
+    partner = True
+
+    def proposals(self, case: Case) -> Iterator[Proposal]:
+        """Factors down and up; those that the replays found good first."""
+        optimizer = case.setup.optimizer
+        if optimizer is None:
+            return
+        direct = case.finding.code in self.cures or case.finding.cause in self.cures
+        factors = list(_FACTORS if direct else _AROUND)
+        training = case.training
+        if training is not None and direct:
+            best = [r for r in training.replays if r.change == "rate"]
+            best.sort(key=lambda r: r.end())
+            factors = [r.factor for r in best[:2]] + factors
+            ratio = training.update_ratio()
+            if 0 < ratio < 1e-5:
+                factors += [wanted / ratio for wanted in _RATIOS]
+        rates = [group["lr"] for group in optimizer.param_groups]
+        for factor in dict.fromkeys(float(f"{f:.1g}") for f in factors):
+            new = [float(f"{rate * factor:.3g}") for rate in rates]
+            yield Proposal(
+                f"learning rate {', '.join(f'{r:g}' for r in dict.fromkeys(new))}"
+                f" ({factor:g} times)",
+                {"factor": factor, "rates": new},
+                snippet=f"lr={new[0]:g}",
+                undo="Put the rate back.",
+                weight=0.5,
+            )
+
+    def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
+        """Set the rates; a schedule's own too."""
+        factor = parameters["factor"]
+        if setup.optimizer is None:
+            raise ValueError("there is no optimizer")
+        for group in setup.optimizer.param_groups:
+            group["lr"] = group["lr"] * factor
+            if "initial_lr" in group:
+                group["initial_lr"] = group["initial_lr"] * factor
+        if setup.train_step is not None:
+            _follow(setup, factor)
+        return setup
+
+    def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
+        """The `lr` of the optimizer's constructor."""
+        call = constructor(source)
+        factor, rates = fix.parameters["factor"], fix.parameters["rates"]
+        file = source.entry
+        groups = [
+            value
+            for node in ast.walk(call)
+            if isinstance(node, ast.Dict)
+            for name, value in zip(node.keys, node.values, strict=True)
+            if isinstance(name, ast.Constant) and name.value == "lr"
+        ]
+        for value in groups:
+            _scale(file, value, factor, None)
+        given = keyword(call, "lr")
+        if given is not None:
+            _scale(file, given.value, factor, rates[-1])
+        elif len(call.args) > 1:
+            _scale(file, call.args[1], factor, rates[-1])
+        elif not groups:
+            set_argument(file, call, "lr", f"{rates[0]:g}", 1)
+
+
+def _scale(file: File, value: ast.expr, factor: float, rate: float | None) -> None:
+    if isinstance(value, ast.Constant) and isinstance(value.value, int | float):
+        file.replace(value, f"{float(f'{value.value * factor:.3g}'):g}")
+    elif isinstance(value, ast.Name | ast.Attribute | ast.BinOp):
+        text = file.code(value)
+        text = f"({text})" if isinstance(value, ast.BinOp) else text
+        file.replace(value, f"{factor:g} * {text}")
+    elif rate is not None:
+        file.replace(value, f"{rate:g}")
+    else:
+        raise NotInSourceError("the rate is no number")
+
+
+def _follow(setup: Setup, factor: float) -> None:
+    """A loop that sets the rate itself gets the factor too: each new rate is multiplied."""
+    assert setup.optimizer is not None
+    name = "_isograd_rates"
+    setattr(setup.optimizer, name, [group["lr"] for group in setup.optimizer.param_groups])
+
+    def multiply(optimizer: Any) -> None:
+        ours = getattr(optimizer, name)
+        for i, group in enumerate(optimizer.param_groups[: len(ours)]):
+            if group["lr"] != ours[i]:
+                group["lr"] = ours[i] = group["lr"] * factor
+
+    before_step(setup.optimizer, multiply)

@@ -1,0 +1,99 @@
+"""Hand logits to a loss that wants logits: take the activation off the output."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from isograd.fixes.calls import Replaced, around, inside
+from isograd.fixes.expressions import subject
+from isograd.fixes.kind import Case, Kind, Proposal, register
+from isograd.fixes.layers import put
+from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.setup import Setup
+from isograd.records import Finding, Op
+from isograd.records.fix import Fix
+
+_SQUASHES = ("softmax", "log_softmax", "sigmoid", "relu", "tanh", "clamp", "softplus", "exp")
+
+
+@register
+class OutputLayer(Kind):
+    """The last activation before the loss does nothing."""
+
+    name = "output-activation"
+    cures = frozenset(("G401", "G407", "loss-head", "loss-shape", "labels"))
+    part = "step"
+    redefines = True
+    reference = "Bishop (1995), chapter 6"
+
+    def proposals(self, case: Case) -> Iterator[Proposal]:
+        """Where an activation stands between the last layer and the loss."""
+        op = _last(case)
+        if op is None:
+            return
+        module = dict(case.setup.model.named_modules()).get(op.module)
+        single = module is not None and op.module and not list(module.children())
+        single = single and not any(True for _ in module.parameters())  # type: ignore[union-attr]
+        yield Proposal(
+            f"no {op.name} in front of the loss",
+            {
+                "module": op.module if single else "",
+                "class": type(module).__name__ if single else "",
+                "call": op.name,
+                "line": op.source,
+                "inside": bool(op.module_type),
+            },
+            snippet=f"# leave out {op.name}: the loss takes the outputs as they are\n",
+            undo=f"Put {op.name} back.",
+            weight=0.5,
+        )
+
+    def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
+        """Replace the module, or skip the call."""
+        if parameters["module"]:
+            if not isinstance(setup.model.get_submodule(parameters["module"]), nn.Identity):
+                put(setup.model, parameters["module"], nn.Identity())
+            return setup
+
+        def skip(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return args[0] if args else kwargs["input"]
+
+        def make() -> Replaced:
+            return Replaced([parameters["call"]], [parameters["line"]], skip)
+
+        if parameters["inside"]:
+            inside(setup.model, make)
+            return setup
+        return around(setup, make)
+
+    def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
+        """The constructor, or the call."""
+        p = fix.parameters
+        if p["module"]:
+            calls = source.calls([p["class"]])
+            if not calls:
+                raise NotInSourceError(f"{p['class']} is not built in the file of the target")
+            last = max(calls, key=lambda c: (c.lineno, c.col_offset))
+            prefix = source.entry.code(last.func).rpartition(".")[0] or source.nn()
+            source.entry.replace(last, f"{prefix}.Identity()")
+            return
+        found = source.calls_at(p["line"], [p["call"]])
+        if not found:
+            raise NotInSourceError(f"no call of {p['call']} at {p['line']}")
+        file, call = found[-1]
+        text, _ = subject(file, call)
+        parent = file.parents.get(call)
+        bare = isinstance(parent, ast.Call | ast.Return | ast.Assign)
+        file.replace(call, text if bare else f"({text})")
+
+
+def _last(case: Case) -> Op | None:
+    ops = case.snapshot.ops
+    weights = [op.index for op in ops if op.kind in ("weight", "recurrence")]
+    last = max(weights, default=-1)
+    after = [op for op in ops if op.index > last and op.name.rstrip("_") in _SQUASHES]
+    return after[0] if after else None

@@ -1,0 +1,56 @@
+"""Let frozen weights learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from isograd.fixes.kind import Case, Kind, Proposal, register
+from isograd.fixes.patches.optimizer import constructor
+from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.setup import Setup
+from isograd.records import Finding
+from isograd.records.fix import Fix
+
+
+@register
+class Thaw(Kind):
+    """`requires_grad` on for every parameter, and all of them in the optimizer."""
+
+    name = "thaw"
+    cures = frozenset(("G502", "frozen"))
+    part = "optimizer"
+
+    def proposals(self, case: Case) -> Iterator[Proposal]:
+        """Where something is frozen."""
+        if any(
+            not p.requires_grad and p.is_floating_point() for p in case.setup.model.parameters()
+        ):
+            yield Proposal(
+                "train what is frozen",
+                snippet="model.requires_grad_(True)  # before the optimizer is built\n",
+                undo="Freeze it again.",
+                weight=0.4,
+            )
+
+    def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
+        """Thaw all and hand it to the optimizer."""
+        frozen = [
+            p for p in setup.model.parameters() if not p.requires_grad and p.is_floating_point()
+        ]
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        setup.own(frozen)
+        return setup
+
+    def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
+        """A line in front of the optimizer's."""
+        name = source.model_name
+        if name is None:
+            raise NotInSourceError("the target does not return the name of a model")
+        line = f"{name}.requires_grad_(True)\n"
+        statement = source.entry.statement(constructor(source))
+        if any(statement is s for s in source.target.body):
+            source.entry.insert(statement, None, line)
+        else:
+            source.after_model(line)

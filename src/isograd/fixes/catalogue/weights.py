@@ -1,0 +1,131 @@
+"""Draw the weights at the scale that the activation needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from isograd.fixes.kind import Case, Kind, Proposal, register
+from isograd.fixes.layers import SIGMA_W, set_scale, sigma_w, usual_activation, weighted
+from isograd.fixes.patches.source import Source
+from isograd.fixes.setup import Setup
+from isograd.records import Finding, Snapshot
+from isograd.records.chain import decades
+from isograd.records.fix import Fix
+
+_NAMES = {"relu": "He", "tanh": "LeCun", "selu": "LeCun", "identity": "LeCun"}
+
+
+@register
+class Weights(Kind):
+    """Normal weights with variance `sigma_w**2 / fan_in`, biases at 0, or orthogonal ones."""
+
+    name = "weights"
+    cures = frozenset(
+        (
+            "weight-scale",
+            "dead-units",
+            "rank-collapse",
+            "activation-derivative",
+            "residual-scale",
+            "G112",
+            "G113",
+            "G409",
+        )
+    )
+    reference = "He et al. (2015); LeCun et al. (1998); Saxe et al. (2014)"
+
+    def proposals(self, case: Case) -> Iterator[Proposal]:
+        """At the activation's own scale, normal and orthogonal."""
+        if not any(True for _ in weighted(case.setup.model)):
+            return
+        activation = usual_activation(case.snapshot)
+        wanted = SIGMA_W.get(activation, 1.0)
+        name = _NAMES.get(activation, f"scale {wanted:.3g}")
+        title = f"{name} initialisation for {activation}, biases 0"
+        yield self._proposal(case, title, wanted, False)
+        yield self._proposal(
+            case, f"orthogonal weights at gain {wanted:.3g}, biases 0", wanted, True
+        )
+
+    def _proposal(self, case: Case, title: str, wanted: float, orthogonal: bool) -> Proposal:
+        snippet = lines("model", "nn", wanted, orthogonal)
+        return Proposal(
+            title,
+            {"sigma_w": wanted, "orthogonal": orthogonal},
+            predicted(case.setup.model, case.snapshot, wanted)
+            if usual_activation(case.snapshot) in SIGMA_W
+            else None,
+            snippet,
+            "Remove the loop that sets the weights.",
+        )
+
+    def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
+        """Draw all linear and convolution weights anew."""
+        for _, layer in weighted(setup.model):
+            draw(layer, parameters["sigma_w"], parameters["orthogonal"])
+        return setup
+
+    def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
+        """A loop behind the line that builds the model."""
+        sigma, orthogonal = fix.parameters["sigma_w"], fix.parameters["orthogonal"]
+        source.after_model(lines(source.model_name or "model", source.nn(), sigma, orthogonal))
+
+
+def draw(layer: Any, wanted: float, orthogonal: bool = False) -> None:
+    """Set one layer's weight, and its bias to 0."""
+    if orthogonal:
+        nn.init.orthogonal_(layer.weight, wanted)
+    else:
+        set_scale(layer.weight, wanted)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def lines(model: str, nn_name: str, wanted: float, orthogonal: bool = False) -> str:
+    """The same as source."""
+    if orthogonal:
+        how = f"{nn_name}.init.orthogonal_(layer.weight, gain={wanted:.4g})"
+    elif math.isclose(wanted, math.sqrt(2)):
+        how = f'{nn_name}.init.kaiming_normal_(layer.weight, nonlinearity="relu")'
+    elif wanted == 1.0:
+        how = f'{nn_name}.init.kaiming_normal_(layer.weight, nonlinearity="linear")'
+    else:
+        std = f"{wanted:.4g} / layer.weight[0].numel() ** 0.5"
+        how = f"{nn_name}.init.normal_(layer.weight, std={std})"
+    return (
+        f"for layer in {model}.modules():\n"
+        f"    if isinstance(layer, ({nn_name}.Linear, {nn_name}.Conv1d, {nn_name}.Conv2d)):\n"
+        f"        {how}\n"
+        f"        if layer.bias is not None:\n"
+        f"            {nn_name}.init.zeros_(layer.bias)\n"
+    )
+
+
+def predicted(model: nn.Module, snapshot: Snapshot, wanted: float) -> float | None:
+    """Decades of the main chain once each weight op has the wanted scale.
+
+    The gain of a weight op is in proportion to the scale of its weight (its norm grows with it),
+    so each link is moved by log10 of the change. The activations are taken to work as theory says
+    at that scale, with a mean square derivative of `1 / sigma_w**2`.
+    """
+    chain = snapshot.main_chain()
+    if chain is None or not chain.links:
+        return None
+    modules = dict(model.named_modules())
+    total = 0.0
+    for link in chain.links[:-1]:
+        layer = modules.get(link.module)
+        if link.kind == "weight" and isinstance(getattr(layer, "weight", None), nn.Parameter):
+            # A gradient of norm 1 leaves W^T g with norm sqrt(fan_in * variance) in the mean.
+            now = sigma_w(layer.weight)  # type: ignore[union-attr, arg-type]
+            total += link.decades + decades(wanted) - decades(now) if now else decades(wanted)
+        elif link.kind == "activation" and snapshot.ops[link.op_index].units is not None:
+            total -= decades(wanted)
+        else:
+            total += link.decades
+    total += chain.links[-1].decades
+    return total if math.isfinite(total) else None

@@ -1,0 +1,162 @@
+"""Trials from candidates, the best first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from isograd.fixes import verdict
+from isograd.fixes.arms import Arm, Reading
+from isograd.fixes.candidates import Candidate, Probed, measured
+from isograd.records import Diagnosis
+from isograd.records.fix import Measured, Part, Trial
+
+_ORDER = {"proven": 0, "no better": 1, "worse": 2, "failed": 3}
+# Losses within this factor, or scores within this distance, are alike: the simpler fix wins.
+_ALIKE = 1.1
+_ALIKE_SCORE = 0.01
+
+
+def ranked(
+    candidates: Sequence[Candidate],
+    unchanged: Mapping[int, Arm],
+    randoms: Mapping[tuple[Part, int], Arm],
+    diagnosis: Diagnosis,
+    interrupted: bool,
+) -> list[Trial]:
+    """Judge all candidates and put the best first.
+
+    Proven before unproven; among proven ones those whose copy raises no alarm any more; then by
+    what was measured after training, and by simplicity where that is alike.
+    """
+    made = [
+        (c, _trial(c, unchanged, randoms, diagnosis, interrupted))
+        for c in candidates
+        if not c.partner
+    ]
+    scored = [t.after.score for _, t in made if t.verdict == "proven" and t.after.score is not None]
+    mixed = any(c.fix.redefines and t.verdict == "proven" for c, t in made)
+    by_score = mixed and len(scored) == sum(t.verdict == "proven" for _, t in made)
+
+    def value(trial: Trial) -> float:
+        if by_score and trial.after.score is not None:
+            return -trial.after.score
+        return trial.after.loss if math.isfinite(trial.after.loss) else math.inf
+
+    def alarms(trial: Trial) -> int:
+        return len(trial.remaining) if trial.remaining is not None else 99
+
+    best = {
+        alarming: min(
+            (value(t) for _, t in made if t.verdict == "proven" and bool(alarms(t)) == alarming),
+            default=math.inf,
+        )
+        for alarming in (False, True)
+    }
+
+    def key(item: tuple[Candidate, Trial]) -> tuple[float, ...]:
+        candidate, trial = item
+        now = value(trial)
+        top = best[bool(alarms(trial))]
+        if by_score:
+            alike = now <= top + _ALIKE_SCORE
+        else:
+            alike = now <= top * _ALIKE if top > 0 else now <= top + abs(top) * (_ALIKE - 1)
+        alike = alike and trial.verdict == "proven"
+        return (
+            _ORDER[trial.verdict],
+            bool(alarms(trial)) if trial.verdict == "proven" else 0,
+            not alike,
+            candidate.weight if alike else 0.0,
+            now,
+        )
+
+    return [trial for _, trial in sorted(made, key=key)]
+
+
+def _trial(
+    candidate: Candidate,
+    unchanged: Mapping[int, Arm],
+    randoms: Mapping[tuple[Part, int], Arm],
+    diagnosis: Diagnosis,
+    interrupted: bool,
+) -> Trial:
+    meaning = candidate.meaning
+    seeds = [s for s in candidate.arms if s in unchanged]
+    fixed = [candidate.arms[s] for s in seeds]
+    without = [unchanged[s] for s in seeds]
+    if not seeds and candidate.first is not None and unchanged:
+        fixed, without = [candidate.first], [next(iter(unchanged.values()))]
+    paired = [s for s in seeds if (candidate.fix.part, s) in randoms]
+    chance = [randoms[candidate.fix.part, s] for s in paired]
+    known = [arm for arm in without if meaning is None or meaning in arm.redefined]
+    fixed_readings = verdict.readings(fixed, meaning, own=True)
+    base_readings = verdict.readings(known, meaning, own=False)
+    chance_readings = [
+        r
+        for arm in chance
+        if meaning is None or meaning in arm.redefined
+        for r in verdict.readings([arm], meaning, own=False)
+    ]
+    outcome, reason, p = "failed", candidate.reason, 1.0
+    if len(seeds) > 1 and len(known) == len(fixed) and not candidate.reason:
+        starts = [arm.own_start if meaning is not None else (arm.start, None) for arm in fixed]
+        judged = verdict.judge(
+            base_readings, chance_readings, fixed_readings, starts, candidate.fix.redefines
+        )
+        outcome, reason, p = judged.verdict, judged.reason, judged.p_value
+        errors = [code for level, code in candidate.remaining or () if level == "error"]
+        if outcome == "proven" and candidate.remaining is None:
+            outcome, reason = "no better", "there was no time to check the fixed copy"
+        elif outcome == "proven" and candidate.finding.code in errors:
+            outcome, reason = "no better", f"{candidate.finding.code} is still found"
+    elif not candidate.reason and candidate.first is not None:
+        outcome = "no better"
+        if base_readings and verdict.relative(base_readings[0][0], fixed_readings[0][0]) < -0.025:
+            outcome = "worse"
+        reason = "one seed only: others did better"
+        if interrupted:
+            reason = "interrupted before the proof"
+    elif not candidate.reason:
+        reason = "no time was left"
+    return Trial(
+        candidate.fix,
+        candidate.finding,
+        _measured(known, base_readings, measured(diagnosis.snapshot), meaning is None),
+        _measured(fixed, fixed_readings, candidate.probed or Probed(), True),
+        _measured(chance, chance_readings, Probed(), True) if chance_readings else None,
+        candidate.predicted,
+        outcome,  # type: ignore[arg-type]
+        reason,
+        p,
+        len(seeds),
+        None
+        if candidate.remaining is None
+        else tuple(dict.fromkeys(code for _, code in candidate.remaining)),
+    )
+
+
+def _measured(
+    arms: Sequence[Arm], readings: Sequence[Reading], probed: Probed, own: bool
+) -> Measured:
+    losses = [loss for loss, _ in readings]
+    scores = [score for _, score in readings if score is not None]
+    if not losses:
+        return Measured(
+            math.nan, decades=probed.decades, spread=probed.spread, layers=probed.layers
+        )
+    starts = [(arm.own_start[0] if own else math.nan) for arm in arms]
+    return Measured(
+        median(losses),
+        min(losses),
+        max(losses),
+        median(starts) if starts else math.nan,
+        median(scores) if scores else None,
+        probed.decades,
+        probed.spread,
+        probed.layers,
+        arms[0].parameters if arms else 0,
+        median(arm.seconds for arm in arms) if arms else 0.0,
+        arms[0].curve if arms else (),
+    )
