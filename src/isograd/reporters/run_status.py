@@ -9,7 +9,6 @@ from rich.text import Text
 
 from isograd.records.run_status import RunStatus
 from isograd.reporters.language import speaker
-from isograd.reporters import language
 
 ZH = {
     "step {n}": "第 {n} 步",
