@@ -133,3 +133,21 @@ def unreached(model: nn.Module) -> Snapshot:
         for name, p in parameters.items()
     }
     return Snapshot(math.nan, (), (), parameter_stats(parameters, missing, {}))
+
+
+def without_ops(model: nn.Module, loss: float) -> Snapshot:
+    """A snapshot of gradients that are there, of a model whose ops cannot be seen."""
+    parameters: dict[str, Tensor] = dict(model.named_parameters())
+    missing = {
+        name: Missing("unused", "no gradient before the optimizer's step")
+        if p.requires_grad
+        else Missing("frozen", "requires_grad is False")
+        for name, p in parameters.items()
+        if p.grad is None
+    }
+    note = (
+        "the model is compiled: its ops are one to autograd, so no factors were measured; "
+        "`isograd check` measures them on the model before torch.compile"
+    )
+    stats = parameter_stats(parameters, missing, {})
+    return Snapshot(loss, (), (), stats, not_observed=(note,))

@@ -59,6 +59,7 @@ class Inflow:
         self._targets: list[Tensor] = []
         self._last = (0.0, 0.0)
         self._handle: Any = None
+        self._given_up = False
 
     def open(self) -> None:
         """Put hook and wrappers on."""
@@ -86,10 +87,15 @@ class Inflow:
             self._handle.remove()
             self._handle = None
 
+    def give_up(self) -> None:
+        """Take it off for ever: it would be compiled with the model."""
+        self._given_up = True
+        self.pause()
+
     def resume(self) -> None:
         """Put it on again."""
-        if self._handle is None and type(self._model).__name__ != "OptimizedModule":
-            hook = _Hook(self.calls)  # compiled with the model it would stay in there
+        if self._handle is None and not self._given_up:
+            hook = _Hook(self.calls)
             self._handle = self._model.register_forward_pre_hook(hook, with_kwargs=True)
 
     def taken(self, look: bool = True) -> tuple[float, float]:

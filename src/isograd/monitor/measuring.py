@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from isograd.capture.missing import without_ops
 from isograd.capture.sighting import Sighting
 from isograd.monitor.governor import Governor
 from isograd.records.snapshot import Snapshot
@@ -38,10 +39,13 @@ class Measuring:
         self._aimed = False
         self._taken: Snapshot | None = None
         self._next = _FIRST[0]
+        self._blind = False
 
     def begin(self) -> None:
         """Tag what runs from here on, up to the next backward pass."""
         self.leave()
+        if self._blind:
+            return
         self._aimed = False
         self._sighting = Sighting(self._model)
         self._sighting.begin()
@@ -84,7 +88,7 @@ class Measuring:
 
     def next_step(self, steps: int) -> None:
         """Step number `steps` comes next: measure it if it is time and can be paid."""
-        if steps < self._next and self.first is not None:
+        if self._blind or (steps < self._next and self.first is not None):
             return
         if self.first is not None and not self._governor.due("probe"):
             return
@@ -92,6 +96,16 @@ class Measuring:
         begin = time.perf_counter()
         self.begin()
         self._governor.spend("probe", time.perf_counter() - begin)
+
+    def give_up(self) -> None:
+        """Measure no more: ops cannot be seen."""
+        self._blind = True
+        self.leave()
+
+    def seen_bare(self, loss: float) -> None:
+        """Take what can be seen without ops, from the gradients that are there."""
+        if self._blind and self.first is None:
+            self.first = self.latest = without_ops(self._model, loss)
 
     def leave(self) -> None:
         """Take everything off."""

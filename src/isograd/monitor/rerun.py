@@ -100,6 +100,11 @@ class Rerun:
         """True until it has heard enough."""
         return self._taping is not None and not self._enough
 
+    def give_up(self) -> None:
+        """Hear no more."""
+        self._enough = True
+        self.close()
+
     def saw_backward(self, loss: Any) -> None:
         """A backward pass begins."""
         if self._taping is not None and not self._enough and not self._paused:

@@ -23,6 +23,7 @@ from isograd.capture.missing import unreached
 from isograd.monitor import backwards
 from isograd.monitor.alarms import Alarm, Alarms
 from isograd.monitor.clock import Clock
+from isograd.monitor.compiled import is_compiled, tell_when_compiled
 from isograd.monitor.governor import Governor
 from isograd.monitor.guarding import Guard
 from isograd.monitor.inflow import Inflow
@@ -156,9 +157,12 @@ class Watch:
             return
         self._open = True
         self._rerun = self._safely(lambda: Rerun(self._model, self._optimizers))
-        if self._rerun is not None:
-            self._rerun.open()
         self._inflow.open()
+        if self._safely(lambda: is_compiled(self._model)):
+            self._becomes_compiled()
+        elif self._rerun is not None:
+            self._rerun.open()
+        self._stop_listening = tell_when_compiled(self._becomes_compiled)
         self._scaling.open()
         self._clock.open()
         backwards.enter(self._seen_backward)
@@ -169,6 +173,7 @@ class Watch:
         if not self._open:
             return
         self._open = False
+        self._stop_listening()
         self._clock.close()
         self._safely(self._measuring.leave)
         backwards.leave(self._seen_backward)
@@ -260,6 +265,13 @@ class Watch:
             except Exception as error:
                 self._step_aside(error)
 
+    def _becomes_compiled(self) -> None:
+        """The training is, or is about to be, compiled: no mode or hook of ours may be in it."""
+        self._safely(self._measuring.give_up)
+        if self._rerun is not None:
+            self._safely(self._rerun.give_up)
+        self._inflow.give_up()
+
     def adopted(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer of the model was found."""
         self._optimizers.append(optimizer)
@@ -280,6 +292,9 @@ class Watch:
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer is about to step."""
         if not self.failed:
+            noted = self._recorder.noted
+            if self._measuring.first is None and noted is not None:
+                self._safely(lambda: self._measuring.seen_bare(float(noted)))
             self._safely(lambda: self._pulse.before_step(optimizer))
             self._safely(lambda: self._recorder.before_step(optimizer))
         if self._guard is not None:
