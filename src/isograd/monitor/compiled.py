@@ -28,16 +28,19 @@ def is_compiled(model: nn.Module) -> bool:
             return True
     if "torch._dynamo" not in sys.modules:
         return False
-    return any(_compiled(thing) for thing in gc.get_objects())
+    own = {id(module) for module in model.modules()}
+    return any(_compiled(thing, own) for thing in gc.get_objects())
 
 
-def _compiled(thing: Any) -> bool:
+def _compiled(thing: Any, own: set[int]) -> bool:
     kind = type(thing)
     if kind is FunctionType:
         home = (thing.__module__ or "").partition(".")[0]
         mine = home != "torch" and not thing.__dict__.get("_torchdynamo_disable")
         return mine and "_torchdynamo_orig_callable" in thing.__dict__
-    return kind.__name__ == "OptimizedModule" and issubclass(kind, nn.Module)
+    if kind.__name__ != "OptimizedModule" or not issubclass(kind, nn.Module):
+        return False
+    return any(id(module) in own for module in thing.modules())
 
 
 def tell_when_compiled(listener: Callable[[], None]) -> Callable[[], None]:
