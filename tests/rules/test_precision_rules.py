@@ -51,7 +51,7 @@ def rooted(target):
     model = nn.Linear(4, 1)
     nn.init.constant_(model.weight, 0.5)
     nn.init.zeros_(model.bias)
-    loss = lambda m: F.mse_loss(m(x).sqrt(), target + 0.2 * x[:, :1])  # noqa: E731
+    loss = lambda m: F.mse_loss(m(x).sqrt(), target + x[:, :1] - 1)  # noqa: E731
     return model, loss, sgd(model, 0.1)
 
 
