@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from isograd.capture.passing import Passing
 from isograd.capture.recurrent import OutputGrads, time_gains
 from isograd.capture.unroll import drops
 from isograd.records.parameter import TimeGains
@@ -49,10 +50,9 @@ class FusedLayers:
         handles = []
         try:
             for path, module in self._modules.items():
-                handles.append(module.register_forward_pre_hook(self._before))
-                handles.append(
-                    module.register_forward_hook(self._after(path), with_kwargs=True, prepend=True)
-                )
+                handles.append(module.register_forward_pre_hook(Passing(self._before)))
+                after = Passing(self._after(path))
+                handles.append(module.register_forward_hook(after, with_kwargs=True, prepend=True))
             yield
         finally:
             for handle in handles:

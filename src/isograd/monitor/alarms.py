@@ -17,7 +17,7 @@ import numpy as np
 
 from isograd.monitor.growth import Growth
 from isograd.monitor.past import SETTLED, WINDOW, Past
-from isograd.monitor.pulse import Beat
+from isograd.monitor.pulse import Beat, whole
 from isograd.records.snapshot import Snapshot
 
 # Robust standard deviations, and ranges of the window, by which a loss or a gradient jumps:
@@ -37,6 +37,8 @@ _FALLS = 0.02
 _SOLVED = 0.5
 # Rows between two looks at trends.
 _TRENDS = 8
+# How often the past is forgotten because other parameters have gradients; experts come and go.
+_RENEWALS = 8
 # Steps between two alarms of one kind, at least, and as a share of the steps so far.
 _PAUSE = 50
 _PAUSE_SHARE = 0.1
@@ -84,6 +86,13 @@ class Alarms:
         self._rows = 0
         self._until: dict[str, int] = {}
         self._growth = Growth()
+        self._there = np.zeros(0, bool)
+        self._renewals = 0
+
+    def renewed(self, names: Sequence[str]) -> None:
+        """Rows have these parameters from now on."""
+        self._names = names
+        self._each.clear()
 
     def startles(self, loss: float) -> bool:
         """True if a loss that was not judged yet lies out of its past."""
@@ -98,8 +107,11 @@ class Alarms:
             New alarms.
         """
         loss = math.nan if beat.loss is None else float(beat.loss)
-        total = beat.total()
         before = len(self.raised)
+        if beat.refused:
+            return []
+        total = whole(beat.raw) if beat.measured else math.nan
+        self._compare(beat)
         if (beat.loss is not None and not math.isfinite(loss)) or total == math.inf:
             self.moving = True
             self.raise_(beat.step, "nonfinite", self._nonfinite(beat, loss))
@@ -151,6 +163,19 @@ class Alarms:
                 self._told(alarm)
         return alarm
 
+    def _compare(self, beat: Beat) -> None:
+        """Begin anew if other parameters have gradients now: their sum cannot be compared."""
+        if not beat.measured:
+            return
+        there = ~np.isnan(beat.raw)
+        same = len(there) == len(self._there) and bool((there == self._there).all())
+        if not same and self._renewals < _RENEWALS:
+            self._renewals += 1
+            self._total, self._highest = Past(), -math.inf
+            self._each.clear()
+        if not same:
+            self._there = there
+
     def _loss_jumps(self, step: int, loss: float) -> bool:
         score, ranges = self._loss.above(loss)
         if score > SCORE and ranges > RANGES and loss - self._loss.middle > self._size():
@@ -201,13 +226,13 @@ class Alarms:
             return
         self._total.add(gradient)
         self._rows += 1
-        self._each.append(beat.norms)
+        self._each.append(beat.raw)
 
     def _who(self, beat: Beat) -> tuple[str, float]:
         """The parameter whose gradient left its own past farthest, and how many times."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            before = np.nanmedian(np.stack(self._each), axis=0) if self._each else beat.norms
-            times = np.where(before > 0, beat.norms / before, 0.0)
+            before = np.nanmedian(np.stack(self._each), axis=0) if self._each else beat.raw
+            times = np.where(before > 0, beat.raw / before, 0.0)
         best = int(np.nanargmax(np.append(times, 0.0)))
         return self._names[min(best, len(self._names) - 1)], float(np.append(times, 0.0)[best])
 

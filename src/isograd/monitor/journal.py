@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from isograd.monitor.pulse import Beat
+from isograd.monitor.pulse import Beat, whole
 from isograd.records.finding import Diagnosis
 from isograd.records.snapshot import Snapshot
 from isograd.runfile import RunWriter, free_directory
@@ -50,11 +50,18 @@ class Journal:
         self._norms = np.full((len(names), len(STATISTICS)), np.nan, dtype=np.float64)
         self._names = tuple(names)
 
+    def renewed(self, names: Sequence[str]) -> None:
+        """The rows that follow have these parameters."""
+        self._names = tuple(names)
+        self._norms = np.full((len(names), len(STATISTICS)), np.nan, dtype=np.float64)
+        self._writer.declare(names, STATISTICS, SCALARS)
+
     def row(
         self,
         beat: Beat,
         cost: float,
         full: dict[str, tuple[float, float, float]] | None,
+        before: dict[str, float] | None = None,
         *,
         anomalous: bool = False,
     ) -> None:
@@ -64,26 +71,30 @@ class Journal:
             beat: Its numbers.
             cost: Share of the time that watching has taken so far.
             full: Gradient, update and weight norm by parameter, if they were taken.
+            before: Gradient norm after the backward pass by parameter, if it was taken: that is
+                where clipping by a program's own means is seen.
             anomalous: Keep the rows around it for ever.
         """
         values = self._norms
         values.fill(np.nan)
         stepped = raw = math.nan
         if beat.measured:
-            seen = beat.norms
             stepped = beat.total()
-            raw = stepped if beat.clipped is None else float(beat.clipped)
-            factor = raw / stepped if stepped > 0 and math.isfinite(raw) else 1.0
-            values[:, 0] = seen * factor
+            values[:, 0] = beat.raw
+            if before and beat.raw is beat.norms:
+                seen = [before.get(name, math.nan) for name in self._names]
+                values[:, 0] = np.where(np.isnan(beat.norms), beat.norms, seen)
+                values[:, 0] = np.where(np.isnan(values[:, 0]), beat.norms, values[:, 0])
+            raw = whole(values[:, 0])
         for at, name in enumerate(self._names if full else ()):
             gradient, update, weight = (full or {}).get(name, (math.nan,) * 3)
-            if math.isnan(values[at, 0]):
+            if math.isnan(values[at, 0]) and not beat.measured:
                 values[at, 0] = gradient
             values[at, 1], values[at, 2] = weight, update
-        ratio = stepped / raw if raw > 0 else math.nan
+        ratio = stepped / raw if 0 < raw < math.inf else math.nan
         loss = math.nan if beat.loss is None else float(beat.loss)
         bad = not math.isfinite(loss) if beat.loss is not None else False
-        bad = bad or (beat.measured and not math.isfinite(stepped))
+        bad = bad or (beat.measured and not math.isfinite(stepped) and not beat.refused)
         self._writer.step(
             beat.step,
             values,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from isograd.capture.missing import unreached
-from isograd.monitor import backwards
+from isograd.monitor import backwards, lasting
 from isograd.monitor.alarms import Alarm, Alarms
 from isograd.monitor.clock import Clock
 from isograd.monitor.compiled import is_compiled, tell_when_compiled
@@ -32,7 +32,7 @@ from isograd.monitor.measuring import Measuring
 from isograd.monitor.pulse import Beat, Pulse
 from isograd.monitor.recorder import Recorder
 from isograd.monitor.rerun import Rerun
-from isograd.monitor.scaling import Scaling
+from isograd.monitor.scaling import Scaling, found
 from isograd.records.finding import Diagnosis
 from isograd.records.run_status import RunStatus
 from isograd.records.snapshot import Snapshot
@@ -53,7 +53,6 @@ class Watch:
         optimizers: Its optimizers; others that hold a parameter of it are found when they step.
         judge: Makes a diagnosis of a measurement and a training.
         budget: Share of the training's time that watching may take; None takes all it needs.
-        journal: Where to write what is seen.
         alarmed: Called with each alarm.
         guard: None, "skip" (a step with a gradient that is not finite is left out) or "stop"
             (it raises `TrainingStopped`).
@@ -71,7 +70,6 @@ class Watch:
         optimizers: Sequence[torch.optim.Optimizer],
         judge: Judge,
         budget: float | None = None,
-        journal: Journal | None = None,
         alarmed: Callable[[Alarm], None] | None = None,
         guard: str | None = None,
     ) -> None:
@@ -79,15 +77,17 @@ class Watch:
         self.governor = Governor(budget)
         self._model = model
         self._judge = judge
-        self._journal = journal
+        self._journal: Journal | None = None
         self._guard = Guard(guard) if guard is not None else None
-        named = dict(model.named_parameters())
+        self._parameters = dict(model.named_parameters())
+        self._trained = _trained(self._parameters)
+        self._held: dict[int, int] = {}
         self._recorder = Recorder(model, optimizers, self.governor)
-        self._pulse = Pulse(named, self.governor)
+        self._pulse = Pulse(self._parameters, self.governor)
         self._inflow = Inflow(model)
-        self._scaling = Scaling(list(named.values()))
+        self._scaling = Scaling(list(self._parameters.values()), self._step_aside)
         self._measuring = Measuring(model, self.governor)
-        self._names = tuple(named)
+        self._names = tuple(self._parameters)
         self._alarms = Alarms(self._names, alarmed)
         self._clock = Clock(model, optimizers, self)
         self._optimizers = list(optimizers)
@@ -101,6 +101,7 @@ class Watch:
         self._row: Beat | None = None
         for optimizer in optimizers:
             self._pulse.adopted(optimizer)
+            self._held[id(optimizer)] = _count(optimizer)
 
     def __enter__(self) -> Watch:
         self.open()
@@ -151,11 +152,22 @@ class Watch:
             failed=self.failed,
         )
 
+    def writes(self, journal: Journal) -> None:
+        """Write what is seen from here on."""
+        self._journal = journal
+
     def open(self) -> None:
-        """Start watching; a second call changes nothing."""
+        """Start watching; a second call changes nothing.
+
+        Another watch of the same model ends, as when a notebook's cell runs again.
+        """
         if self._open:
             return
+        for other in lasting.others(self._model):
+            other.ending = other.ending or "watched anew"
+            other.close()
         self._open = True
+        lasting.add(self, self._model)
         self._rerun = self._safely(lambda: Rerun(self._model, self._optimizers))
         self._inflow.open()
         if self._safely(lambda: is_compiled(self._model)):
@@ -173,6 +185,7 @@ class Watch:
         if not self._open:
             return
         self._open = False
+        lasting.discard(self)
         self._stop_listening()
         self._clock.close()
         self._safely(self._measuring.leave)
@@ -184,6 +197,22 @@ class Watch:
             self._rerun.close()
         if self._journal is not None:
             self._safely(self._conclude)
+
+    def leave(self) -> None:
+        """Stop at once, in a process that was forked off: the training goes on in the other."""
+        if not self._open:
+            return
+        self._open, self._journal = False, None
+        self.failed = "the training is in another process"
+        self._stop_listening()
+        self._clock.leave()
+        self._safely(self._measuring.leave)
+        backwards.leave(self._seen_backward)
+        self._recorder.release()
+        self._inflow.close()
+        self._scaling.close()
+        if self._rerun is not None:
+            self._rerun.close()
 
     def log(self, **scalars: float) -> None:
         """Tell numbers that cannot be seen from outside.
@@ -240,7 +269,7 @@ class Watch:
         """Write what is left to the run file, with the verdict."""
         assert self._journal is not None
         for beat in self._pulse.drain():
-            self._journal.row(beat, self.governor.share, None)
+            self._record(beat, False)
         diagnosis = self.diagnosis() if self.steps else None
         self.concluded = diagnosis
         self._journal.event(self.steps, "cost", "what watching took", self.governor.summary())
@@ -261,7 +290,8 @@ class Watch:
             run()
         if tensor is not None and tensor.numel() == 1:
             try:
-                self._recorder.saw_backward(self._scaling.true_loss(tensor))
+                loss = self._scaling.true_loss(tensor)
+                self._recorder.saw_backward(loss, lambda: self._scaling.factor(tensor))
             except Exception as error:
                 self._step_aside(error)
 
@@ -274,16 +304,54 @@ class Watch:
 
     def adopted(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer of the model was found."""
+        self._idle = False
         self._optimizers.append(optimizer)
         if self._rerun is not None:
             self._rerun.adopted(optimizer)
-        self._safely(lambda: (self._recorder.adopted(optimizer), self._pulse.adopted(optimizer)))
+
+        def follow() -> None:
+            self._recorder.adopted(optimizer)
+            self._pulse.adopted(optimizer)
+            self._held[id(optimizer)] = _count(optimizer)
+            self._renew()
+
+        self._safely(follow)
+
+    def left(self, optimizer: torch.optim.Optimizer) -> None:
+        """Another optimizer has taken the place of this one."""
+        self._optimizers = [kept for kept in self._optimizers if kept is not optimizer]
+        self._recorder.left(optimizer)
+        self._pulse.left(optimizer)
+
+    def _renew(self) -> None:
+        """Look whether the model has other parameters now, or others of them are trained."""
+        named = dict(self._model.named_parameters())
+        trained = _trained(named)
+        held = {id(o): _count(o) for o in self._optimizers}
+        if trained == self._trained and held == self._held:
+            return
+        for row in self._pulse.drain():
+            self._record(row, False)
+        self._trained, self._held = trained, held
+        # A name keeps its place; what has gone stays, so that the columns do.
+        self._parameters |= named
+        self._recorder.renewed()
+        self._scaling.renewed(list(self._parameters.values()))
+        self._pulse.renewed(self._parameters)
+        if self._names != tuple(self._parameters):
+            self._names = tuple(self._parameters)
+            self._alarms.renewed(self._names)
+            if self._journal is not None:
+                self._journal.renewed(self._names)
 
     def begin_step(self, optimizer: torch.optim.Optimizer) -> None:
         """A step of the training begins."""
         try:
+            self._idle = False
             if self._rerun is not None:
                 self._rerun.rest()
+            if _count(optimizer) != self._held.get(id(optimizer)):
+                self._renew()
             self._recorder.begin_step(optimizer)
             self._pulse.begin_step(self.steps - 1, self._recorder.noted, self._recorder.rate)
         except Exception as error:
@@ -295,10 +363,18 @@ class Watch:
             noted = self._recorder.noted
             if self._measuring.first is None and noted is not None:
                 self._safely(lambda: self._measuring.seen_bare(float(noted)))
-            self._safely(lambda: self._pulse.before_step(optimizer))
-            self._safely(lambda: self._recorder.before_step(optimizer))
+            self._safely(lambda: self._before(optimizer))
         if self._guard is not None:
             self._guard.before_step(optimizer, self.steps - 1)
+
+    def _before(self, optimizer: torch.optim.Optimizer) -> None:
+        self._pulse.before_step(optimizer)
+        self._recorder.before_step(optimizer)
+        beat = self._pulse.beat
+        if beat is not None:
+            beat.clips += self._scaling.clips
+            beat.refused = found(optimizer)
+        self._scaling.stepped()
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has stepped."""
@@ -343,8 +419,11 @@ class Watch:
     def _plan(self) -> None:
         """What the next steps are for."""
         recorder, pulse, governor = self._recorder, self._pulse, self.governor
+        if recorder.full:
+            self._renew()
         recorder.plan()
         pulse.plan()
+        self._scaling.wanted = pulse.light
         self._measuring.next_step(self.steps)
         taping = self._rerun is not None and self._rerun.listening
         if recorder.full or pulse.light or self._measuring.on or taping or self._guard:
@@ -361,11 +440,10 @@ class Watch:
         taped = self._rerun is not None and self._rerun.stepped(self.governor)
         probed, measured = self._measuring.on, self._measuring.taken()
         full = self._recorder.full
+        self._recorder.end_step()
         beat = self._pulse.beat
         if beat is not None:
-            beat.clipped, beat.scale = self._scaling.clipped, self._scaling.scale
-            beat.skipped = self._scaling.skipped
-        self._scaling.stepped()
+            beat.scale, beat.skipped = self._scaling.scale, self._scaling.skipped
         loss = beat.loss if beat is not None else None
         look = full or (isinstance(loss, float) and self._alarms.startles(loss))
         self._recorder.saw_flow(*self._inflow.taken(look))
@@ -397,7 +475,8 @@ class Watch:
         if journal is None:
             return
         if row.measured or full or alarms or self.governor.due("row"):
-            journal.row(row, self.governor.share, norms, anomalous=bool(alarms))
+            raw = self._recorder.raw if full else {}
+            journal.row(row, self.governor.share, norms, raw, anomalous=bool(alarms))
         for alarm in alarms:
             journal.event(alarm.step, alarm.name, alarm.message, alarm.data)
 
@@ -418,3 +497,11 @@ class Watch:
             "The training is not affected.",
             stacklevel=3,
         )
+
+
+def _trained(named: dict[str, Tensor]) -> dict[str, tuple[int, bool]]:
+    return {name: (id(p), p.requires_grad) for name, p in named.items()}
+
+
+def _count(optimizer: torch.optim.Optimizer) -> int:
+    return sum(len(group["params"]) for group in optimizer.param_groups)
