@@ -101,6 +101,15 @@ class Journal:
             anomalous=anomalous or bad,
         )
 
+    def brief(self, steps: Sequence[int], numbers: Sequence[Sequence[float]]) -> None:
+        """Append steps of which little is known.
+
+        Args:
+            steps: Their numbers, growing.
+            numbers: Time, loss, learning rate and 1.0 if the loss is not finite, of each.
+        """
+        self._writer.brief(("loss", "lr", "nonfinite"), steps, numbers)
+
     def snapshot(self, step: int, snapshot: Snapshot) -> None:
         """Append a measurement of a whole step, and what it says of each module."""
         self._writer.snapshot(step, snapshot)

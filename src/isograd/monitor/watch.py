@@ -28,6 +28,7 @@ from isograd.monitor.governor import Governor
 from isograd.monitor.guarding import Guard
 from isograd.monitor.inflow import Inflow
 from isograd.monitor.journal import Journal
+from isograd.monitor.losses import Losses
 from isograd.monitor.measuring import Measuring
 from isograd.monitor.pulse import Beat, Pulse
 from isograd.monitor.recorder import Recorder
@@ -80,6 +81,7 @@ class Watch:
         self._model = model
         self._judge = judge
         self._journal = journal
+        self._losses = Losses(journal, self.governor) if journal is not None else None
         self._guard = Guard(guard) if guard is not None else None
         named = dict(model.named_parameters())
         self._recorder = Recorder(model, optimizers, self.governor)
@@ -241,6 +243,8 @@ class Watch:
         assert self._journal is not None
         for beat in self._pulse.drain():
             self._journal.row(beat, self.governor.share, None)
+        if self._losses is not None:
+            self._losses.flush()
         diagnosis = self.diagnosis() if self.steps else None
         self.concluded = diagnosis
         self._journal.event(self.steps, "cost", "what watching took", self.governor.summary())
@@ -327,6 +331,8 @@ class Watch:
         try:
             recorder = self._recorder
             loss = recorder.doze(optimizer)
+            if self._losses is not None:
+                self._losses.note(recorder.steps - 1, loss, recorder.rate)
             self._inflow.calls.clear()
             self._scaling.stepped()
             self._left -= 1
@@ -397,7 +403,13 @@ class Watch:
         if journal is None:
             return
         if row.measured or full or alarms or self.governor.due("row"):
+            if self._losses is not None:
+                self._losses.written(row.step)
             journal.row(row, self.governor.share, norms, anomalous=bool(alarms))
+        elif self._losses is not None:
+            self._losses.note(row.step, row.loss, row.rate)
+            if self._losses.due():
+                self._losses.flush()
         for alarm in alarms:
             journal.event(alarm.step, alarm.name, alarm.message, alarm.data)
 
