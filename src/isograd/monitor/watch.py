@@ -146,6 +146,7 @@ class Watch:
             speeds=norms,
             alarms=len(self.alarms),
             cost=self.governor.share,
+            seconds=self.governor.spent,
             run=str(self.run) if self.run is not None else None,
             verdict=self.concluded.verdict if self.concluded is not None else "",
             ok=self.concluded.ok if self.concluded is not None else None,

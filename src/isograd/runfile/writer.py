@@ -205,19 +205,20 @@ class RunWriter:
             with self._lock:
                 self._small(encode(Kind.TEXT, text.encode(), step=step, seq=self._log.next_seq()))
 
-    def close(self, verdict: str = "", *, ok: bool | None = None) -> None:
+    def close(self, verdict: str = "", *, ok: bool | None = None, ending: str = "") -> None:
         """End the run; a second call does nothing.
 
         Args:
-            verdict: How it ended, in one line.
+            verdict: What was concluded, in one line.
             ok: True if without an alarm.
+            ending: How the program ended, if it did not end well by itself.
         """
         if not self._mine():
             return
         with self._lock:
             self._open = False
-            ending = {"verdict": verdict, "ok": ok, "time": time.time()}
-            self._log.write(encode_json(Kind.VERDICT, ending, seq=self._log.next_seq()))
+            last = {"verdict": verdict, "ok": ok, "ending": ending, "time": time.time()}
+            self._log.write(encode_json(Kind.VERDICT, last, seq=self._log.next_seq()))
             self._log.close()
 
     def __enter__(self) -> RunWriter:
