@@ -58,7 +58,7 @@ class Governor:
 
     Attributes:
         bare: Seconds of a step without anything of ours; NaN until one was seen.
-        purses: By kind: `light`, `full`, `probe`, `tape`, `row`.
+        purses: By kind: `light`, `full`, `probe`, `tape`, `row`, `loss`.
     """
 
     def __init__(self, budget: float | None) -> None:
@@ -73,6 +73,7 @@ class Governor:
             "full": Purse(0.15, 0.006, 2.0),
             "probe": Purse(0.20, 0.0, 0.0),
             "tape": Purse(0.0, 0.003, 1.0),
+            "loss": Purse(0.0, 0.0, 0.0),  # what noting losses took; it thins itself
         }
         self._began = math.nan
         self._last = math.nan
@@ -157,7 +158,9 @@ class Governor:
         """Our own time / the training's without us; 0.0 before the second step."""
         if math.isnan(self._last) or self._last <= self._began:
             return 0.0
-        return self.spent / max(self._last - self._began - self.spent, 1e-9)
+        # Time that was charged may be longer than what passed between the first two steps.
+        least = 1e-9 if math.isnan(self.bare) else max(self.steps * self.bare, 1e-9)
+        return self.spent / max(self._last - self._began - self.spent, least)
 
     def summary(self) -> dict[str, float]:
         """Seconds spent by kind, and how often each was taken."""

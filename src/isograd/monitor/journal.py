@@ -6,7 +6,6 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from isograd.monitor.pulse import Beat, whole
 from isograd.records.finding import Diagnosis
 from isograd.records.snapshot import Snapshot
-from isograd.runfile import RunWriter, free_directory
+from isograd.runfile import RunWriter, free_directory, shared
 
 STATISTICS = ("grad_norm", "weight_norm", "update_norm")
 SCALARS = (
@@ -35,14 +34,17 @@ class Journal:
     """One rank's run file.
 
     Args:
-        run: Directory; if it holds a run, a number is added to its name.
+        run: Directory; if it holds a run, a number is added to its name. All ranks share one.
         names: Names of the parameters.
         meta: Facts to store.
     """
 
     def __init__(self, run: str | os.PathLike[str], names: Sequence[str], meta: dict[str, Any]):
         rank, world = place()
-        directory = Path(run) if world > 1 else free_directory(run)
+        directory = free_directory(run)
+        if world > 1:
+            directory = shared.shared_directory(run, rank)
+            meta = {**meta, "launch": shared.mark()}
         self._writer = RunWriter(
             directory, names, STATISTICS, SCALARS, meta=meta, rank=rank, world_size=world
         )
@@ -112,6 +114,15 @@ class Journal:
             anomalous=anomalous or bad,
         )
 
+    def brief(self, steps: Sequence[int], numbers: Sequence[Sequence[float]]) -> None:
+        """Append steps of which little is known.
+
+        Args:
+            steps: Their numbers, growing.
+            numbers: Time, loss, learning rate and 1.0 if the loss is not finite, of each.
+        """
+        self._writer.brief(("loss", "lr", "nonfinite"), steps, numbers)
+
     def snapshot(self, step: int, snapshot: Snapshot) -> None:
         """Append a measurement of a whole step, and what it says of each module."""
         self._writer.snapshot(step, snapshot)
@@ -146,7 +157,7 @@ class Journal:
             return
         for finding in diagnosis.findings:
             self._writer.finding(finding)
-        self._writer.close(diagnosis.verdict, ok=diagnosis.ok)
+        self._writer.close(diagnosis.verdict, ok=diagnosis.ok, ending=ending)
 
     def text(self, text: str) -> None:
         """Append plain words."""

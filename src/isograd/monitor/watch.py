@@ -28,6 +28,7 @@ from isograd.monitor.governor import Governor
 from isograd.monitor.guarding import Guard
 from isograd.monitor.inflow import Inflow
 from isograd.monitor.journal import Journal
+from isograd.monitor.losses import Losses
 from isograd.monitor.measuring import Measuring
 from isograd.monitor.pulse import Beat, Pulse
 from isograd.monitor.recorder import Recorder
@@ -78,6 +79,7 @@ class Watch:
         self._model = model
         self._judge = judge
         self._journal: Journal | None = None
+        self._losses: Losses | None = None
         self._guard = Guard(guard) if guard is not None else None
         self._parameters = dict(model.named_parameters())
         self._trained = _trained(self._parameters)
@@ -145,6 +147,7 @@ class Watch:
             speeds=norms,
             alarms=len(self.alarms),
             cost=self.governor.share,
+            seconds=self.governor.spent,
             run=str(self.run) if self.run is not None else None,
             verdict=self.concluded.verdict if self.concluded is not None else "",
             ok=self.concluded.ok if self.concluded is not None else None,
@@ -155,6 +158,7 @@ class Watch:
     def writes(self, journal: Journal) -> None:
         """Write what is seen from here on."""
         self._journal = journal
+        self._losses = Losses(journal, self.governor)
 
     def open(self) -> None:
         """Start watching; a second call changes nothing.
@@ -202,7 +206,7 @@ class Watch:
         """Stop at once, in a process that was forked off: the training goes on in the other."""
         if not self._open:
             return
-        self._open, self._journal = False, None
+        self._open, self._journal, self._losses = False, None, None
         self.failed = "the training is in another process"
         self._stop_listening()
         self._clock.leave()
@@ -270,6 +274,8 @@ class Watch:
         assert self._journal is not None
         for beat in self._pulse.drain():
             self._record(beat, False)
+        if self._losses is not None:
+            self._losses.flush()
         diagnosis = self.diagnosis() if self.steps else None
         self.concluded = diagnosis
         self._journal.event(self.steps, "cost", "what watching took", self.governor.summary())
@@ -403,6 +409,8 @@ class Watch:
         try:
             recorder = self._recorder
             loss = recorder.doze(optimizer)
+            if self._losses is not None:
+                self._losses.note(recorder.steps - 1, loss, recorder.rate)
             self._inflow.calls.clear()
             self._scaling.stepped()
             self._left -= 1
@@ -475,8 +483,14 @@ class Watch:
         if journal is None:
             return
         if row.measured or full or alarms or self.governor.due("row"):
+            if self._losses is not None:
+                self._losses.written(row.step)
             raw = self._recorder.raw if full else {}
             journal.row(row, self.governor.share, norms, raw, anomalous=bool(alarms))
+        elif self._losses is not None:
+            self._losses.note(row.step, row.loss, row.rate)
+            if self._losses.due():
+                self._losses.flush()
         for alarm in alarms:
             journal.event(alarm.step, alarm.name, alarm.message, alarm.data)
 
