@@ -1,17 +1,19 @@
 """Do the fixes that `isograd.fix` calls proven cure the labelled faults?
 
     python benchmarks/fixes/run.py [--split dev|test|all] [--seeds 3] [--only PART] [--limit N]
-                                   [--jobs 2] [--steps N] [--time-limit S] [--json FILE] [--write FILE]
+                                   [--claims 4] [--jobs 2] [--steps N] [--time-limit S]
+                                   [--json FILE] [--write FILE]
 
 For each fault that can be cured, `isograd.fix` sees one training, built with seed 1000. Each fix
-that it calls proven, at most four, is then carried out on trainings built anew with the seeds 0, 1, 2, ...
-(other weights, other batches), which run for as many steps as the reference solution did: the
-same training without the fault. Beside them run the training as it is and with a random change.
+that it calls proven, at most four, is then carried out on trainings built anew with the seeds 0,
+1, 2, ... (other weights, other batches), which run for as many steps as the reference solution
+did: the same training without the fault. Beside them run the training as it is and with a random
+change.
 
 - cured: the mean skill of the fix ranked first, if proven, is within 2 points of the reference's
   or, where skill is measured by a loss, within 1.2 times its loss;
-- not confirmed: a proven fix whose trainings on these seeds end with a higher mean loss than those as
-  they are, in the fix's own meaning of the loss, or with a mean skill lower by 2 points.
+- not confirmed: a proven fix whose trainings on these seeds end with a higher mean loss than
+  those as they are, in the fix's own meaning of the loss, or with a mean skill lower by 2 points.
 
 Rows are appended to the JSON file as they come, and those in it are not run again. Tune on `dev`.
 """
@@ -41,10 +43,9 @@ from fixes.cases import by_loss, fixable, reaches, references, skill
 
 Row = dict[str, Any]
 USER = 1000
-_CLAIMS = 4
 
 
-def judged(name: str, seeds: int, steps: int | None, limit: float) -> Row:
+def judged(name: str, seeds: int, steps: int | None, limit: float, claims: int) -> Row:
     """One fault: what is proven, and what becomes of it on fresh seeds."""
     import torch
 
@@ -84,7 +85,7 @@ def judged(name: str, seeds: int, steps: int | None, limit: float) -> Row:
         trials = []
     row["seconds"] = round(time.perf_counter() - began, 1)
     row["trials"] = [_told(trial) for trial in trials]
-    proven = [t for t in trials if t.proven][:_CLAIMS]
+    proven = [t for t in trials if t.proven][:claims]
     row |= _compared(case, proven, seeds)
     return row
 
@@ -179,12 +180,10 @@ class _Runs:
 
         got: list[float] = []
         for training, setup, broke in self._runs:
-            model, step = setup.model, training.step if meaning is None else training.step
+            model, step = setup.model, setup.step
             if meaning is not None:
-                new = carried_out(meaning, Setup(model, step, setup.optimizer, None))
+                new = carried_out(meaning, Setup(model, training.step, setup.optimizer, None))
                 model, step = new.model, new.step
-            elif setup.step is not None:
-                step = setup.step
             try:
                 value = math.inf if broke else measured(model, step, Rewind(step))[0]
             except RuntimeError:
@@ -222,6 +221,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="", help="part of a name; several with commas")
     parser.add_argument("--limit", type=int, help="every n-th case, so that about N remain")
+    parser.add_argument("--claims", type=int, default=4, help="proven fixes tried on fresh seeds")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--steps", type=int, help="of each trial; default: as many as fit")
     parser.add_argument("--time-limit", type=float, default=120.0, help="seconds, on one core")
@@ -239,7 +239,8 @@ def main() -> int:
     todo = [name for name in names if name not in {row["name"] for row in rows}]
     with ProcessPoolExecutor(options.jobs) as pool:
         count = len(todo)
-        rest = ([options.seeds] * count, [options.steps] * count, [options.time_limit] * count)
+        settings = (options.seeds, options.steps, options.time_limit, options.claims)
+        rest = ([value] * count for value in settings)
         for row in pool.map(judged, todo, *rest):
             rows.append(row)
             print(tables.line(row), flush=True)
