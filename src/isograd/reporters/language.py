@@ -55,7 +55,7 @@ def _parts(lang: str) -> dict[str, dict[str, str]]:
         return {"interface": {}, "records": {}}
     file = resources.files("isograd.reporters") / "assets" / f"{lang}.json"
     parts = json.loads(file.read_text(encoding="utf-8"))
-    parts["interface"].update(fix_words.ZH)
+    parts["interface"] = {**fix_words.ZH, **parts["interface"]}
     parts["records"].update(_added.get(lang, {}))
     return parts
 
