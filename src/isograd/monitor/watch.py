@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -513,7 +513,7 @@ class Watch:
         )
 
 
-def _trained(named: dict[str, Tensor]) -> dict[str, tuple[int, bool]]:
+def _trained(named: Mapping[str, Tensor]) -> dict[str, tuple[int, bool]]:
     return {name: (id(p), p.requires_grad) for name, p in named.items()}
 
 
