@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -84,7 +84,7 @@ class Watch:
         self._held: dict[int, int] = {}
         self._recorder = Recorder(model, optimizers, self.governor)
         self._pulse = Pulse(self._parameters, self.governor)
-        self._inflow = Inflow(model)
+        self._inflow = Inflow(model, self._step_aside)
         self._scaling = Scaling(list(self._parameters.values()), self._step_aside)
         self._measuring = Measuring(model, self.governor)
         self._names = tuple(self._parameters)
@@ -281,9 +281,11 @@ class Watch:
             run()
             return
         if not self._idle:
+            self._clock.new_backward()
             self._safely(self._recorder.before_backward)
             if self._rerun is not None:
-                self._rerun.saw_backward(tensor)
+                rerun = self._rerun
+                self._safely(lambda: rerun.saw_backward(tensor))
         if self._measuring.on:
             self._measuring.around(tensor, run, self._safely)
         else:
@@ -499,7 +501,7 @@ class Watch:
         )
 
 
-def _trained(named: dict[str, Tensor]) -> dict[str, tuple[int, bool]]:
+def _trained(named: Mapping[str, Tensor]) -> dict[str, tuple[int, bool]]:
     return {name: (id(p), p.requires_grad) for name, p in named.items()}
 
 
