@@ -18,6 +18,7 @@ class Passing:
         self._action = action
 
     def __call__(self, *given: Any) -> None:
+        """Run the action."""
         self._action(*given)
 
     def __reduce__(self) -> Any:

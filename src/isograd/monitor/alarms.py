@@ -17,7 +17,7 @@ import numpy as np
 
 from isograd.monitor.growth import Growth
 from isograd.monitor.past import SETTLED, WINDOW, Past
-from isograd.monitor.pulse import Beat, whole
+from isograd.monitor.pulse import Beat
 from isograd.records.snapshot import Snapshot
 
 # Robust standard deviations, and ranges of the window, by which a loss or a gradient jumps:
@@ -86,7 +86,7 @@ class Alarms:
         self._rows = 0
         self._until: dict[str, int] = {}
         self._growth = Growth()
-        self._there = np.zeros(0, bool)
+        self._there = b""
         self._renewals = 0
 
     def renewed(self, names: Sequence[str]) -> None:
@@ -110,8 +110,9 @@ class Alarms:
         before = len(self.raised)
         if beat.refused:
             return []
-        total = whole(beat.raw) if beat.measured else math.nan
-        self._compare(beat)
+        total = beat.total_raw()
+        if beat.measured:
+            self._compare(beat)
         if (beat.loss is not None and not math.isfinite(loss)) or total == math.inf:
             self.moving = True
             self.raise_(beat.step, "nonfinite", self._nonfinite(beat, loss))
@@ -165,16 +166,14 @@ class Alarms:
 
     def _compare(self, beat: Beat) -> None:
         """Begin anew if other parameters have gradients now: their sum cannot be compared."""
-        if not beat.measured:
-            return
         there = ~np.isnan(beat.raw)
-        same = len(there) == len(self._there) and bool((there == self._there).all())
+        same = there.tobytes() == self._there
         if not same and self._renewals < _RENEWALS:
             self._renewals += 1
             self._total, self._highest = Past(), -math.inf
             self._each.clear()
         if not same:
-            self._there = there
+            self._there = there.tobytes()
 
     def _loss_jumps(self, step: int, loss: float) -> bool:
         score, ranges = self._loss.above(loss)

@@ -72,6 +72,12 @@ class Clock:
         self._met: weakref.WeakSet[Any] = weakref.WeakSet(optimizers)
         self._stepped: set[int] = set()
         self._begun: set[int] = set()
+        # Calls of `step` that are open, one in the other where a class calls its parent's; and
+        # how many there are in one step.
+        self._depth: dict[int, int] = {}
+        self._calls: dict[int, int] = {}
+        self._seen = 0
+        self._closures = 0
         self._open = False
         self._settled = bool(optimizers)
         self._handle: Any = None
@@ -92,7 +98,7 @@ class Clock:
         """
         if self._last is None:
             return False
-        self._doze, self._others = stepped, 0
+        self._doze, self._others, self._seen = stepped, 0, 0
         return True
 
     def open(self) -> None:
@@ -148,6 +154,10 @@ class Clock:
     def _before(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         if self._doze is not None:
             return None
+        depth = self._depth[id(optimizer)] = self._depth.get(id(optimizer), 0) + 1
+        if depth > 1:
+            self._calls[id(optimizer)] = max(depth, self._calls.get(id(optimizer), 1))
+            return None
         if id(optimizer) in self._stepped:
             self._settled = True
             self._last = optimizer
@@ -164,12 +174,22 @@ class Clock:
 
         @functools.wraps(closure)
         def run(*args: Any, **kwargs: Any) -> Any:
-            out = closure(*args, **kwargs)
+            self._closures += 1
+            try:
+                out = closure(*args, **kwargs)
+            finally:
+                self._closures -= 1
             if id(optimizer) not in self._begun and self._handle is not None:
                 self._begin(optimizer)
             return out
 
         return run
+
+    def new_backward(self) -> None:
+        """A backward pass begins: a call of `step` that is still open was broken off."""
+        if self._depth and not self._closures:
+            self._depth.clear()
+            self._begun.clear()
 
     def _begin(self, optimizer: Any) -> None:
         self._begun.add(id(optimizer))
@@ -183,7 +203,11 @@ class Clock:
         if self._doze is not None:
             self._slept(optimizer)
             return
-        if id(optimizer) not in self._begun:  # the closure was not called, or a doze has ended
+        depth = self._depth.pop(id(optimizer), 0)
+        if depth > 1:
+            self._depth[id(optimizer)] = depth - 1
+            return
+        if id(optimizer) not in self._begun:  # its closure was not called, or a doze has ended
             return
         self._begun.discard(id(optimizer))
         self._listener.after_step(optimizer)
@@ -200,6 +224,9 @@ class Clock:
                 self._doze = self._last = None
             return
         self._others = 0
+        self._seen += 1
+        if self._seen % self._calls.get(id(optimizer), 1):
+            return
         if self._doze(optimizer):
             self._doze = None
             self._listener.end_step()

@@ -58,6 +58,7 @@ class Governor:
 
     Attributes:
         bare: Seconds of a step without anything of ours; NaN until one was seen.
+        own: Seconds charged in this step.
         purses: By kind: `light`, `full`, `probe`, `tape`, `row`, `loss`.
     """
 
@@ -77,7 +78,7 @@ class Governor:
         }
         self._began = math.nan
         self._last = math.nan
-        self._own = 0.0
+        self.own = 0.0
         self._unpriced: list[tuple[str, float]] = []
         self._moving = False
 
@@ -90,7 +91,7 @@ class Governor:
 
     def spend(self, kind: str, seconds: float) -> None:
         """Charge measured time, which may be a part of a measurement."""
-        self._own += seconds
+        self.own += seconds
         self.purses[kind].spent += seconds
 
     def price(self, kind: str, seconds: float) -> None:
@@ -106,7 +107,7 @@ class Governor:
         """
         now = time.perf_counter()
         if not math.isnan(self._last):
-            took = (now - self._last - self._own) / steps
+            took = (now - self._last - self.own) / steps
             if disturbed:
                 self._unpriced.append((disturbed, took))
             else:
@@ -124,7 +125,7 @@ class Governor:
         else:
             self._began = now
         self.steps += steps
-        self._own = 0.0
+        self.own = 0.0
         self._last = now
 
     def wait(self, kinds: Sequence[str]) -> int:

@@ -33,12 +33,16 @@ class Inflow:
 
     Args:
         model: Whose inputs are looked at.
+        broke: Told an error of our own.
 
     Attributes:
         calls: Positional and named arguments of the model's calls in this step.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(
+        self, model: nn.Module, broke: Callable[[Exception], None] = lambda error: None
+    ) -> None:
+        self.broke = broke
         self.calls: list[tuple[Any, Any]] = []
         self._model = model
         self._targets: list[Tensor] = []
@@ -80,8 +84,14 @@ class Inflow:
     def resume(self) -> None:
         """Put it on again."""
         if self._handle is None and not self._given_up:
-            hook = Passing(self._called)
+            hook = Passing(self._safely_called)
             self._handle = self._model.register_forward_pre_hook(hook, with_kwargs=True)
+
+    def _safely_called(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        try:
+            self._called(module, args, kwargs)
+        except Exception as error:
+            self.broke(error)
 
     def _called(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         if len(self.calls) < _CALLS and not torch.compiler.is_compiling():
@@ -111,9 +121,11 @@ def _watched(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @functools.wraps(original)
     def loss(*args: Any, **kwargs: Any) -> Tensor:
         if _watching and not torch.compiler.is_compiling():
-            given = [t for t in (*args, *kwargs.values()) if constant(t)]
-            for inflow in _watching:
-                inflow.saw_targets(given)
+            for inflow in tuple(_watching):
+                try:
+                    inflow.saw_targets([t for t in (*args, *kwargs.values()) if constant(t)])
+                except Exception as error:
+                    inflow.broke(error)
         return original(*args, **kwargs)
 
     return loss

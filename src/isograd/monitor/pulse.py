@@ -6,7 +6,6 @@ On a device nothing waits: the norms stay there, and rows are written some steps
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,9 +53,21 @@ class Beat:
     skipped: Tensor | int = 0
     refused: Tensor | bool = False
 
+    _total: float | None = None
+
     def total(self) -> float:
         """Norm of the whole gradient; NaN if it was not measured."""
-        return whole(self.norms) if self.measured else math.nan
+        if not self.measured:
+            return math.nan
+        if self._total is None:
+            self._total = whole(self.norms)
+        return self._total
+
+    def total_raw(self) -> float:
+        """The same before clipping."""
+        if self.raw is self.norms or not self.measured:
+            return self.total()
+        return whole(self.raw)
 
 
 def whole(norms: np.ndarray) -> float:
@@ -90,12 +101,12 @@ class Pulse:
         self._beat: Beat | None = None
         self._ready: list[tuple[Beat, list[Piece]]] = []
         self._pieces: list[Piece] = []
-        self._price = 0.0
         self.renewed(parameters)
 
     def renewed(self, parameters: Mapping[str, Tensor]) -> None:
         """Follow these from now on; rows that wait must have been drained."""
         self._count = len(parameters)
+        self._empty = np.full(self._count, np.nan)
         self._index = {id(p): at for at, p in enumerate(parameters.values())}
         for optimizer in self._optimizers.values():
             self._own(optimizer)
@@ -119,31 +130,25 @@ class Pulse:
 
     def begin_step(self, step: int, loss: Tensor | float | None, rate: float) -> None:
         """A step begins."""
-        empty = np.full(self._count, np.nan)
-        self._beat = Beat(step, loss, rate, empty, self.light)
+        self._beat = Beat(step, loss, rate, self._empty, self.light)
         self._pieces = []
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Take the norms of the gradients that this optimizer is about to use."""
         if not self.light or self._beat is None:
             return
-        begin = time.perf_counter()
         owned, where = self._owned.get(id(optimizer), ((), slice(0, 0)))
-        gradients = [p.grad for p in owned]
-        if None in gradients:
-            there = [at for at, gradient in enumerate(gradients) if gradient is not None]
+        gradients = [gradient for p in owned if (gradient := p.grad) is not None]
+        if len(gradients) < len(owned):
+            there = [at for at, p in enumerate(owned) if p.grad is not None]
             where = (np.arange(self._count) if isinstance(where, slice) else where)[there]
-            gradients = [gradients[at] for at in there]
         if gradients:
             # A fused optimizer divides by the loss scale itself.
             factor = getattr(optimizer, "grad_scale", None)
             factor = factor if isinstance(factor, Tensor) else None
             with torch.no_grad(), torch._C.DisableTorchFunction():
-                taken = stacked(gradients)  # type: ignore[arg-type]
+                taken = stacked(gradients)
                 self._pieces.append((where, taken, None if factor is None else factor.clone()))
-        took = time.perf_counter() - begin
-        self._price += took
-        self._governor.spend("light", took)
 
     def end_step(self) -> list[Beat]:
         """The step is over.
@@ -155,29 +160,32 @@ class Pulse:
         if beat is None:
             return []
         self._ready.append((beat, self._pieces))
-        waits = any(piece.device.type != "cpu" for _, piece, _ in self._pieces) or (
-            isinstance(beat.loss, Tensor) and beat.loss.device.type != "cpu"
-        )
+        waits = isinstance(beat.loss, Tensor) and not beat.loss.is_cpu
+        for _, piece, _ in self._pieces:
+            waits = waits or not piece.is_cpu
         return [] if waits and len(self._ready) < _WAITING else self.drain()
 
     def plan(self) -> None:
         """Decide whether norms are taken at the next step."""
         self.light = self._governor.due("light")
 
-    def took(self) -> float:
-        """Seconds that norms took since the last call."""
-        took, self._price = self._price, 0.0
-        return took
-
     def drain(self) -> list[Beat]:
         """All rows that wait, fetched now."""
         ready, self._ready = self._ready, []
         for beat, pieces in ready:
-            for where, piece, factor in pieces:
-                values = piece.cpu().numpy()
-                beat.norms[where] = values if factor is None else values / float(factor)
+            parts = [
+                (where, _values(piece) if factor is None else _values(piece) / float(factor))
+                for where, piece, factor in pieces
+            ]
+            if len(parts) == 1 and isinstance(parts[0][0], slice):
+                beat.norms = parts[0][1]
+            elif parts:
+                beat.norms = beat.norms.copy()
+                for where, values in parts:
+                    beat.norms[where] = values
             beat.loss = None if beat.loss is None else float(beat.loss)
-            beat.skipped, beat.refused = int(beat.skipped), bool(beat.refused)
+            if beat.skipped or beat.refused is not False:
+                beat.skipped, beat.refused = int(beat.skipped), bool(beat.refused)
             beat.raw = beat.norms
             if beat.clips and beat.measured:
                 beat.raw = self._unclipped(beat)
@@ -202,3 +210,7 @@ class Pulse:
     def beat(self) -> Beat | None:
         """The step in hand."""
         return self._beat
+
+
+def _values(piece: Tensor) -> np.ndarray:
+    return piece.cpu().numpy().astype(np.float64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -123,12 +123,12 @@ class Recorder:
         self._left = share if self._left is None else min(self._left, share)
         self._spent(begin)
 
-    def saw_backward(self, loss: Tensor, factor: Callable[[], float] = lambda: 1.0) -> None:
+    def saw_backward(self, loss: Tensor, factor: float = 1.0) -> None:
         """Tell it that a backward pass from `loss` has run.
 
         Args:
             loss: A scalar.
-            factor: Tells by what the gradients were multiplied, by a gradient scaler.
+            factor: By what a gradient scaler multiplied the gradients.
         """
         self._backwards += 1
         self._latest_loss = loss.item() if loss.device.type == "cpu" else loss.detach()
@@ -136,11 +136,11 @@ class Recorder:
             self._series.late_loss(self._latest_loss)  # inside the optimizer's own closure
         if self.full:
             begin = time.perf_counter()
-            self._raw, by = self._gradients(list(self._parameters)), factor()
+            self._raw = self._gradients(list(self._parameters))
             if self._updates != self._updates_before:  # gradients were used on the way and may
                 self._raw = {}  # be gone
-            if by not in (0.0, 1.0):
-                self._raw = {name: value / by for name, value in self._raw.items()}
+            if factor not in (0.0, 1.0):
+                self._raw = {name: value / factor for name, value in self._raw.items()}
             self._spent(begin)
 
     def saw_loss(self, value: float) -> None:

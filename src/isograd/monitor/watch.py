@@ -86,7 +86,7 @@ class Watch:
         self._held: dict[int, int] = {}
         self._recorder = Recorder(model, optimizers, self.governor)
         self._pulse = Pulse(self._parameters, self.governor)
-        self._inflow = Inflow(model)
+        self._inflow = Inflow(model, self._step_aside)
         self._scaling = Scaling(list(self._parameters.values()), self._step_aside)
         self._measuring = Measuring(model, self.governor)
         self._names = tuple(self._parameters)
@@ -101,6 +101,8 @@ class Watch:
         self.ending = ""
         self.concluded: Diagnosis | None = None
         self._row: Beat | None = None
+        self._arrived = 0.0
+        self._price = 0.0
         for optimizer in optimizers:
             self._pulse.adopted(optimizer)
             self._held[id(optimizer)] = _count(optimizer)
@@ -287,9 +289,14 @@ class Watch:
             run()
             return
         if not self._idle:
-            self._safely(self._recorder.before_backward)
-            if self._rerun is not None:
-                self._rerun.saw_backward(tensor)
+            self._clock.new_backward()
+            rerun = self._rerun
+            try:
+                self._recorder.before_backward()
+                if rerun is not None and rerun.listening:
+                    rerun.saw_backward(tensor)
+            except Exception as error:
+                self._step_aside(error)
         if self._measuring.on:
             self._measuring.around(tensor, run, self._safely)
         else:
@@ -297,7 +304,8 @@ class Watch:
         if tensor is not None and tensor.numel() == 1:
             try:
                 loss = self._scaling.true_loss(tensor)
-                self._recorder.saw_backward(loss, lambda: self._scaling.factor(tensor))
+                factor = self._scaling.factor(tensor) if self._recorder.full else 1.0
+                self._recorder.saw_backward(loss, factor)
             except Exception as error:
                 self._step_aside(error)
 
@@ -354,6 +362,7 @@ class Watch:
         """A step of the training begins."""
         try:
             self._idle = False
+            self._arrived = time.perf_counter()
             if self._rerun is not None:
                 self._rerun.rest()
             if _count(optimizer) != self._held.get(id(optimizer)):
@@ -366,14 +375,19 @@ class Watch:
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer is about to step."""
         if not self.failed:
-            noted = self._recorder.noted
-            if self._measuring.first is None and noted is not None:
-                self._safely(lambda: self._measuring.seen_bare(float(noted)))
-            self._safely(lambda: self._before(optimizer))
+            try:
+                self._before(optimizer)
+            except Exception as error:
+                self._step_aside(error)
         if self._guard is not None:
             self._guard.before_step(optimizer, self.steps - 1)
 
     def _before(self, optimizer: torch.optim.Optimizer) -> None:
+        begin = self._arrived or time.perf_counter()
+        charged = self.governor.own
+        noted = self._recorder.noted
+        if self._measuring.first is None and noted is not None:
+            self._measuring.seen_bare(float(noted))
         self._pulse.before_step(optimizer)
         self._recorder.before_step(optimizer)
         beat = self._pulse.beat
@@ -381,6 +395,10 @@ class Watch:
             beat.clips += self._scaling.clips
             beat.refused = found(optimizer)
         self._scaling.stepped()
+        self._arrived = 0.0
+        took = time.perf_counter() - begin - (self.governor.own - charged)
+        self._price += took
+        self.governor.spend("light" if self._pulse.light else "row", took)
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has stepped."""
@@ -465,7 +483,8 @@ class Watch:
         kind = "light" if beat is not None and beat.measured else "row"
         took = time.perf_counter() - begin
         self.governor.spend(kind, took)
-        self.governor.price(kind, took + self._pulse.took())
+        self.governor.price(kind, took + self._price)
+        self._price = 0.0
         slept, self._dozing = self._dozing - self._left, 0
         self.governor.stepped("probe" if probed else "tape" if taped else "", max(1, slept))
 
