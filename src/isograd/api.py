@@ -245,6 +245,7 @@ def watch(
     on_alarm: Callable[[Alarm], None] | None = None,
     webhook: str | None = None,
     guard: str | None = None,
+    replay: bool = False,
 ) -> Watch:
     """Follow your own training loop.
 
@@ -262,6 +263,9 @@ def watch(
         webhook: Address that each alarm is posted to as JSON.
         guard: "skip" leaves out steps with a gradient that is not finite, "stop" raises
             TrainingStoppedError there; None changes nothing.
+        replay: Keep every step, outside of the budget, so that one that turns NaN is run again
+            at once and its first bad op named (`bad_steps`); without it, as far as the budget
+            reaches.
 
     Returns:
         An object with `diagnosis()`, `log(loss=...)`, `run`, `alarms` and `close()`.
@@ -283,4 +287,4 @@ def watch(
         meta = {"model": type(model).__name__, "budget": budget}
         journal = Journal(run, [name for name, _ in model.named_parameters()], meta)
     told = both(on_alarm, Webhook(webhook) if webhook else None)
-    return Watch(model, given, judge, budget, journal, told, guard)  # type: ignore[arg-type]
+    return Watch(model, given, judge, budget, journal, told, guard, replay)  # type: ignore[arg-type]

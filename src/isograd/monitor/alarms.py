@@ -212,8 +212,8 @@ class Alarms:
         return self._names[min(best, len(self._names) - 1)], float(np.append(times, 0.0)[best])
 
     def _nonfinite(self, beat: Beat, loss: float) -> str:
-        names = [n for n, v in zip(self._names, beat.norms, strict=True) if v == math.inf]
-        where = f" of `{names[0]}`" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
         if beat.loss is not None and not math.isfinite(loss):
             return f"the loss is {loss}"
+        names = [n for n, v in zip(self._names, beat.norms, strict=True) if v == math.inf]
+        where = f" of `{names[0]}`" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
         return f"the gradient{where} is not finite"

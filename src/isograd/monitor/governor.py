@@ -58,7 +58,7 @@ class Governor:
 
     Attributes:
         bare: Seconds of a step without anything of ours; NaN until one was seen.
-        purses: By kind: `light`, `full`, `probe`, `tape`, `row`.
+        purses: By kind: `light`, `full`, `probe`, `tape`, `row`, `replay`.
     """
 
     def __init__(self, budget: float | None) -> None:
@@ -73,6 +73,7 @@ class Governor:
             "full": Purse(0.15, 0.006, 2.0),
             "probe": Purse(0.20, 0.0, 0.0),
             "tape": Purse(0.0, 0.003, 1.0),
+            "replay": Purse(0.15, 0.010, 8.0),
         }
         self._began = math.nan
         self._last = math.nan

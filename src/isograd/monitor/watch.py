@@ -22,17 +22,19 @@ from torch import Tensor, nn
 from isograd.capture.missing import unreached
 from isograd.monitor import backwards
 from isograd.monitor.alarms import Alarm, Alarms
+from isograd.monitor.black_box import BlackBox
 from isograd.monitor.clock import Clock
 from isograd.monitor.compiled import is_compiled, tell_when_compiled
 from isograd.monitor.governor import Governor
 from isograd.monitor.guarding import Guard
 from isograd.monitor.inflow import Inflow
-from isograd.monitor.journal import Journal
+from isograd.monitor.journal import Journal, place
 from isograd.monitor.measuring import Measuring
 from isograd.monitor.pulse import Beat, Pulse
 from isograd.monitor.recorder import Recorder
 from isograd.monitor.rerun import Rerun
 from isograd.monitor.scaling import Scaling
+from isograd.records.bad_step import BadStep
 from isograd.records.finding import Diagnosis
 from isograd.records.run_status import RunStatus
 from isograd.records.snapshot import Snapshot
@@ -74,6 +76,7 @@ class Watch:
         journal: Journal | None = None,
         alarmed: Callable[[Alarm], None] | None = None,
         guard: str | None = None,
+        replay: bool = False,
     ) -> None:
         self.failed = ""
         self.governor = Governor(budget)
@@ -92,6 +95,8 @@ class Watch:
         self._clock = Clock(model, optimizers, self)
         self._optimizers = list(optimizers)
         self._rerun: Rerun | None = None
+        kept = journal.directory if journal is not None else None
+        self._box = BlackBox(model, self.governor, replay, kept, place()[0])
         self._open = False
         self._idle = False
         self._left = 0
@@ -119,6 +124,11 @@ class Watch:
     def run(self) -> Any:
         """Directory of the run file, or None without one."""
         return self._journal.directory if self._journal is not None else None
+
+    @property
+    def bad_steps(self) -> list[BadStep]:
+        """Steps that turned NaN or infinite, and where that began; oldest first."""
+        return self._box.found
 
     @property
     def steps(self) -> int:
@@ -158,6 +168,7 @@ class Watch:
         self._open = True
         self._rerun = self._safely(lambda: Rerun(self._model, self._optimizers))
         self._inflow.open()
+        self._safely(self._box.open)
         if self._safely(lambda: is_compiled(self._model)):
             self._becomes_compiled()
         elif self._rerun is not None:
@@ -173,6 +184,7 @@ class Watch:
         if not self._open:
             return
         self._open = False
+        self._safely(self._box.close)
         self._stop_listening()
         self._clock.close()
         self._safely(self._measuring.leave)
@@ -248,9 +260,11 @@ class Watch:
 
     def _seen_backward(self, root: Any, run: Callable[[], None]) -> None:
         tensor = root if isinstance(root, Tensor) else None
-        if self.failed:
+        if self.failed or self._box.busy:
             run()
             return
+        if self._box.listening:
+            run = self._box.around(root, run, self._safely)
         if not self._idle:
             self._safely(self._recorder.before_backward)
             if self._rerun is not None:
@@ -268,6 +282,7 @@ class Watch:
     def _becomes_compiled(self) -> None:
         """The training is, or is about to be, compiled: no mode or hook of ours may be in it."""
         self._safely(self._measuring.give_up)
+        self._safely(self._box.give_up)
         if self._rerun is not None:
             self._safely(self._rerun.give_up)
         self._inflow.give_up()
@@ -297,6 +312,7 @@ class Watch:
                 self._safely(lambda: self._measuring.seen_bare(float(noted)))
             self._safely(lambda: self._pulse.before_step(optimizer))
             self._safely(lambda: self._recorder.before_step(optimizer))
+            self._safely(lambda: self._box.before_step(optimizer, self.steps - 1))
         if self._guard is not None:
             self._guard.before_step(optimizer, self.steps - 1)
 
@@ -306,6 +322,7 @@ class Watch:
             return
         try:
             self._recorder.after_step(optimizer)
+            self._box.after_step(optimizer)
         except Exception as error:
             self._step_aside(error)
 
@@ -317,6 +334,7 @@ class Watch:
         try:
             self._ended()
             self._measuring.leave()
+            self._box.end_step()
             if self._open:
                 self._plan()
         except Exception as error:
@@ -347,7 +365,7 @@ class Watch:
         pulse.plan()
         self._measuring.next_step(self.steps)
         taping = self._rerun is not None and self._rerun.listening
-        if recorder.full or pulse.light or self._measuring.on or taping or self._guard:
+        if recorder.full or pulse.light or self._measuring.on or taping or self._guard or self._box.listening:
             self._inflow.resume()
             return
         kinds = ("light", "full", "row") if self._journal is not None else ("light", "full")

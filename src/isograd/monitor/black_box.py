@@ -1,0 +1,340 @@
+"""Keeps what is needed to run the step in hand again, and does so when it goes bad.
+
+On the CPU the flag of a step is read before its optimizer uses the gradients; the weights of
+before are still there. On another device nothing waits: the flag is read when it has arrived, and
+until then weights, optimizer and tape of its step are kept.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isograd.capture.look import memory
+from isograd.capture.places import user_frame
+from isograd.capture.sites import name_in_frames
+from isograd.monitor import bad_files
+from isograd.monitor.bad_hunt import Kept, Suspect, hunted
+from isograd.monitor.flags import Flag, bad_among
+from isograd.monitor.governor import Governor
+from isograd.monitor.keeping import Keeper
+from isograd.monitor.step_tape import StepTape, place_of
+from isograd.monitor.step_taping import StepTaping
+from isograd.monitor.tape import NotPlayableError
+from isograd.records.bad_step import BadStep
+
+# Data of a step that is kept, and weights with the optimizer's state; more is not copied.
+BATCH_BYTES = 2**28
+STATE_BYTES = 2**31
+# Bad steps that are located in one run.
+MANY = 3
+
+
+class BlackBox:
+    """One model's step.
+
+    Args:
+        model: The model in training.
+        governor: Whose purse `replay` pays.
+        always: Keep every step whatever it costs, and the weights too.
+        directory: Where to save bad steps; None saves nothing.
+        rank: Of this process.
+
+    Attributes:
+        found: Bad steps so far, oldest first.
+        busy: True while a step is run again: what happens then is not the training.
+        saved: Files of bad steps.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        governor: Governor,
+        always: bool = False,
+        directory: Path | None = None,
+        rank: int = 0,
+    ) -> None:
+        self.found: list[BadStep] = []
+        self.saved: list[Path] = []
+        self.busy = False
+        self._model = model
+        self._governor = governor
+        self._always = always
+        self._directory = directory
+        self._rank = rank
+        self._taping: StepTaping | None = None
+        self._keeper = Keeper(model, STATE_BYTES)
+        self._off = "not begun"
+        self._on = False
+        self._spent = 0.0
+        self._losses: list[Any] = []
+        self._kept: list[Kept] = []
+        self._waiting: tuple[Suspect, Flag] | None = None
+        self._stepping = False
+        self._step = self._next = 0
+        self._main = bad_files.Main()
+
+    @property
+    def listening(self) -> bool:
+        """True if this step is kept, so that nobody may doze through it."""
+        return self._on
+
+    @property
+    def why_not(self) -> str:
+        """Why steps are not kept, or ""."""
+        return self._off
+
+    def open(self) -> None:
+        """Begin with the first step."""
+        self._off = self._refusal()
+        self._main = bad_files.Main.now()
+        if not self._off:
+            self._taping = StepTaping(self._model)
+            self._plan()
+
+    def give_up(self, why: str = "the training is compiled") -> None:
+        """Keep no more."""
+        self._off = why
+        self._rest()
+        self._waiting = None
+
+    def around(
+        self,
+        root: Any,
+        run: Callable[[], None],
+        safely: Callable[[Callable[[], Any]], Any],
+    ) -> Callable[[], None]:
+        """What runs a backward pass of the training, and notes it.
+
+        Args:
+            root: Where it begins.
+            run: Does it.
+            safely: Runs our own code.
+        """
+
+        def noted() -> None:
+            safely(lambda: self._before_backward(root))
+            try:
+                run()
+            finally:
+                safely(self._after_backward)
+
+        return noted
+
+    def _before_backward(self, root: Any) -> None:
+        if self._taping is None:
+            return
+        self._taping.before_backward(root)
+        if isinstance(root, Tensor) and root.numel() == 1:
+            cpu = root.device.type == "cpu"
+            self._losses.append(root.detach().item() if cpu else root.detach())
+
+    def _after_backward(self) -> None:
+        if self._taping is not None:
+            self._taping.after_backward()
+
+    def before_step(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """An optimizer is about to step."""
+        if not self._on or self._taping is None:
+            return
+        begin = time.perf_counter()
+        self._step, self._next = step, step + 1
+        self._taping.pause()
+        self._stepping = True
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        flag = bad_among([g for g in gradients if g is not None], self._losses)
+        if flag.known:
+            if flag.bad:
+                self._judge(self._suspect(()))
+            elif self._always or _strange(optimizer):
+                self._keep(optimizer)
+        else:
+            self._keep(optimizer)
+            if self._waiting is None and self._keeper.fits:
+                self._waiting = self._suspect((*self._kept,)), flag
+        self._spent += time.perf_counter() - begin
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer has stepped."""
+        if not self._on or self._taping is None:
+            return
+        begin = time.perf_counter()
+        self._stepping = False
+        kept = [one for one in self._kept if one.optimizer is optimizer]
+        if kept:
+            weights = [p for group in optimizer.param_groups for p in group["params"]]
+            flag = bad_among(weights, ())
+            if flag.known and flag.bad:
+                self._judge(self._suspect(kept))
+            elif not flag.known and self._waiting is not None:
+                self._waiting[1].also(flag)
+        self._taping.resume()
+        self._spent += time.perf_counter() - begin
+
+    def end_step(self) -> None:
+        """The step is over: decide whether to keep the next."""
+        if self._off:
+            return
+        if self._on and self._taping is not None:
+            spent = self._spent + self._taping.seconds
+            self._taping.seconds = self._spent = 0.0
+            self._governor.spend("replay", spent)
+            self._governor.price("replay", spent)
+        self._look()
+        self._rest()
+        if not self._off:
+            self._plan()
+
+    def close(self) -> None:
+        """The training is over; a last loss that was not finite is looked into."""
+        try:
+            self._look(wait=True)
+            if self._on and not self._off and not self._stepping:
+                self._pending()
+        finally:
+            self._rest()
+            self._waiting = None
+            self._off = self._off or "closed"
+
+    def _refusal(self) -> str:
+        if any(hasattr(p, "to_local") or p.device.type == "meta" for p in self._model.parameters()):
+            return "weights that are split over processes cannot be run again by one"
+        return ""
+
+    def _plan(self) -> None:
+        assert self._taping is not None
+        if self._always or self._governor.due("replay"):
+            self._on = True
+            self._taping.open()
+
+    def _rest(self) -> None:
+        self._on = self._stepping = False
+        self._losses = []
+        self._kept = []
+        if self._taping is not None:
+            self._taping.close()
+            self._taping.forget()
+
+    def _keep(self, optimizer: torch.optim.Optimizer) -> None:
+        """Copy the weights, unless a step still waits for its flag."""
+        if self._waiting is None:
+            kept = self._keeper.keep(optimizer, place_of(user_frame(sys._getframe(2))))
+            if kept is not None:
+                self._kept.append(kept)
+
+    def _suspect(self, optimizers: Sequence[Kept]) -> Suspect:
+        assert self._taping is not None
+        losses = tuple(self._losses)
+        try:
+            tape = self._taping.tape()
+            if tape.bytes > BATCH_BYTES:
+                raise NotPlayableError(f"its data takes {tape.bytes / 2**20:.0f} MiB")
+        except NotPlayableError as why:
+            return Suspect(self._step, self._model, None, tuple(optimizers), losses, str(why))
+        return Suspect(self._step, self._model, tape, tuple(optimizers), losses)
+
+    def _look(self, wait: bool = False) -> None:
+        """Read the flag of a step on a device, if it is there."""
+        if self._waiting is None:
+            return
+        suspect, flag = self._waiting
+        if flag.arrived(wait or self._always):
+            self._waiting = None
+            if flag.bad:
+                self._judge(suspect)
+
+    def _pending(self) -> None:
+        """The program left off between the model and the optimizer."""
+        assert self._taping is not None
+        gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
+        went = gradients if self._losses else []
+        if self._taping.ends_badly() or bad_among(went, self._losses).wait():
+            suspect = self._suspect(())
+            suspect.step = self._next
+            self._judge(suspect, quietly=True)
+
+    def _judge(self, suspect: Suspect, quietly: bool = False) -> None:
+        """Run a step again and note where it went wrong."""
+        sick = self._sick()
+        if sick and not suspect.optimizers:
+            self.give_up(f"weights were not finite before step {suspect.step}: {sick}")
+            return
+        self.busy = True
+        try:
+            if suspect.tape is not None:
+                suspect.tape.names = _names(suspect.tape)
+            suspect.losses = tuple(float(loss) for loss in suspect.losses)
+            bad, why = None, suspect.lost
+            if suspect.tape is not None or suspect.optimizers:
+                try:
+                    bad = hunted(suspect)
+                    why = "nothing went wrong when it was run again"
+                except Exception as error:
+                    why = f"it could not be run again: {type(error).__name__}: {error}"[:300]
+            if bad is None and quietly:
+                return
+            if bad is None:
+                bad = self._unlocated(suspect, why)
+            self.found.append(bad)
+            if self._directory is not None:
+                self._save(suspect, bad)
+        finally:
+            self.busy = False
+        if len(self.found) >= MANY:
+            self.give_up("enough bad steps were seen")
+
+    def _save(self, suspect: Suspect, bad: BadStep) -> None:
+        assert self._directory is not None
+        try:
+            path = bad_files.save(self._directory, self._rank, suspect, bad, self._main)
+        except OSError as error:
+            warnings.warn(
+                f"isograd could not save step {suspect.step}: {error}. The training is not "
+                "affected.",
+                stacklevel=2,
+            )
+            return
+        self.saved.append(path)
+
+    def _sick(self) -> str:
+        """A weight that is not finite before the step."""
+        named = dict(self._model.named_parameters())
+        if bad_among(list(named.values()), ()).wait():
+            return next((n for n, p in named.items() if bad_among([p], ()).wait()), "")
+        return ""
+
+    def _unlocated(self, suspect: Suspect, why: str) -> BadStep:
+        bad = [loss for loss in suspect.losses if not math.isfinite(loss)]
+        kind = "nan" if any(math.isnan(loss) for loss in bad) or not bad else "inf"
+        reached = "loss" if bad else "weights" if suspect.optimizers else "gradient"
+        return BadStep(suspect.step, "", kind, reached=reached, how=f"not located: {why}")
+
+
+def _strange(optimizer: torch.optim.Optimizer) -> bool:
+    """True if a setting of an optimizer may by itself give NaN: then its step is kept."""
+    for group in optimizer.param_groups:
+        if group.get("eps", 1.0) == 0:
+            return True
+        for value in group.values():
+            if isinstance(value, float) and not math.isfinite(value):
+                return True
+    return False
+
+
+def _names(tape: StepTape) -> dict[int, str]:
+    """What the user calls the data."""
+    frame = sys._getframe(1)
+    found = {}
+    for constant in tape.constants():
+        name = name_in_frames(constant.value, frame)
+        if name:
+            found[memory(constant.value)] = name
+    return found

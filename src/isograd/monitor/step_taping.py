@@ -1,0 +1,314 @@
+"""Writes the tape of each step of somebody else's training loop, as cheaply as can be.
+
+Inside of the model, and inside of the backward pass and the optimizer, the mode is off; only the
+few calls of the loop itself are noted. Nothing that the step makes is kept alive, only the data
+that comes from outside.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._C import _len_torch_function_stack
+from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
+
+from isograd.capture.places import _is_user
+from isograd.monitor import functions, module_calls
+from isograd.monitor.changing import Changing
+from isograd.monitor.step_tape import BACKWARD, Applied, Drawn, GradOf, StepEntry, StepTape, cut
+from isograd.monitor.tape import NOT_NOTED, Constant, Named, NotPlayableError, Ref, leaves, mapped
+
+# More calls than this before the model is called prepare data; only their result counts.
+CALLS = 2000
+# What passing a call through a mode takes besides our own code.
+_MODE = 1.5e-6
+_NOT_NOTED = NOT_NOTED - {"register_hook", "retain_grad"}
+_WRITES = frozenset(
+    "__setitem__ __iadd__ __isub__ __imul__ __itruediv__ __ifloordiv__ __imod__ __ipow__ "
+    "__iand__ __ior__ __ixor__ register_hook retain_grad".split()
+)
+_DRAWS = (
+    "rand normal bernoulli multinomial dropout uniform exponential poisson cauchy geometric "
+    "rrelu gumbel scaled_dot_product_attention multi_head_attention rnn lstm gru".split()
+)
+
+
+class StepTaping(TorchFunctionMode):
+    """Notes the calls of the step in hand.
+
+    Args:
+        model: Whose module calls are entries.
+
+    Attributes:
+        seconds: What noting has taken since it was last set to 0.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.seconds = 0.0
+        self._model = model
+        self._paths = {id(module): path for path, module in model.named_modules()}
+        self._parameters = dict(model.named_parameters())
+        named = (*self._parameters.items(), *model.named_buffers())
+        self._names = {id(tensor): name for name, tensor in named}
+        self._device = next((t.device.type for _, t in named), "cpu")
+        self._changing = Changing(model)
+        self._user: dict[CodeType, bool] = {}
+        self._on = self._in_stack = False
+        self._depth = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """A step begins."""
+        self._entries: list[StepEntry] = []
+        self._known: dict[int, tuple[Any, Ref]] = {}
+        self._constants: dict[int, Constant] = {}
+        self._gradients: dict[int, str] = {}
+        self._lost = ""
+        # The latest scalar with a history, until a backward pass begins.
+        self._loss: Tensor | None = None
+
+    def open(self) -> None:
+        """Begin to listen."""
+        if not self._on:
+            self._on = True
+            self.forget()
+            module_calls.listen(self)
+            functions.listen(self)
+            self._push()
+
+    def close(self) -> None:
+        """Stop; what was noted stays."""
+        if self._on:
+            self._on = False
+            self._depth = 0
+            module_calls.leave(self)
+            functions.leave(self)
+            self._pop()
+
+    def pause(self) -> None:
+        """The optimizer steps: what it does is none of the tape's business."""
+        self._depth += 1
+        self._pop()
+
+    def resume(self) -> None:
+        """It has stepped; another may follow in the same step."""
+        self._depth -= 1
+        if self._on and not self._depth:
+            self._push()
+
+    def ends_badly(self) -> bool:
+        """No more comes: true if the last loss is not finite; then it is taken as a root."""
+        loss = self._loss
+        if loss is not None and not bool(torch.isfinite(loss.detach()).all()):
+            self._begin(BACKWARD, (loss,), {})
+            return True
+        return False
+
+    def tape(self) -> StepTape:
+        """The step so far.
+
+        Raises:
+            NotPlayableError: If it cannot be played, and why.
+        """
+        if self._lost:
+            raise NotPlayableError(self._lost)
+        return cut(self._entries)
+
+    def before_backward(self, root: Any) -> None:
+        """A backward pass begins at `root`."""
+        begin = time.perf_counter()
+        self._loss = None
+        roots = leaves(root)
+        if all(tensor.numel() == 1 for tensor in roots):
+            self._begin(BACKWARD, tuple(roots), {})
+        else:
+            self._lose("a backward pass began at a tensor that is no scalar")
+        self._pop()
+        self._depth += 1
+        self.seconds += time.perf_counter() - begin
+
+    def after_backward(self) -> None:
+        """It is over: what comes now may work on the gradients."""
+        begin = time.perf_counter()
+        self._depth -= 1
+        for name, parameter in self._parameters.items():
+            if parameter.grad is not None:
+                self._gradients[id(parameter.grad)] = name
+        if self._on and not self._depth:
+            self._push()
+        self.seconds += time.perf_counter() - begin
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run one call and note it."""
+        kwargs = kwargs or {}
+        if self._lost or self._depth:
+            return func(*args, **kwargs)
+        begin = time.perf_counter()
+        name = _name(func)
+        if name in _NOT_NOTED:
+            self.seconds += time.perf_counter() - begin + _MODE
+            return func(*args, **kwargs)
+        number = self._begin(func, args, kwargs, name=name)
+        middle = time.perf_counter()
+        out = func(*args, **kwargs)
+        end = time.perf_counter()
+        self._end(number, out, args)
+        self.seconds += time.perf_counter() - end + middle - begin + _MODE
+        return out
+
+    def enter(self, module: nn.Module, args: Any, kwargs: Any) -> int | None:
+        """A module is called: if it is one of the model's, that is one entry."""
+        if self._lost or self._depth or id(module) not in self._paths:
+            return None
+        begin = time.perf_counter()
+        number = self._begin(self._paths[id(module)], args, kwargs, module.training)
+        self._pop()
+        self._depth += 1
+        self.seconds += time.perf_counter() - begin
+        return number
+
+    def applies(self, function: Any, args: Any) -> int | None:
+        """A custom autograd function is applied: that is one entry."""
+        if self._lost or self._depth:
+            return None
+        number = self._begin(Applied(function), args, {})
+        self._depth += 1
+        return number
+
+    def leave(self, token: int, out: Any, fine: bool) -> None:
+        """It returned, or raised."""
+        begin = time.perf_counter()
+        self._depth -= 1
+        if fine:
+            self._end(token, out, ())
+            self._changing.left(self._model)
+        if self._on and not self._depth:
+            self._push()
+        self.seconds += time.perf_counter() - begin
+
+    def _begin(
+        self, call: Any, args: Any, kwargs: Any, training: bool = True, name: str = ""
+    ) -> int:
+        if self._lost:
+            return 0
+        try:
+            writes = name in _WRITES or (name.endswith("_") and not name.endswith("__"))
+            device = self._device
+            entry = StepEntry(
+                call,
+                mapped(tuple(args), self._noted),
+                mapped(kwargs, self._noted) if kwargs else {},
+                torch.is_grad_enabled(),
+                (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)),
+                training,
+                writes,
+                self._place(),
+            )
+            if writes and entry.args and isinstance(entry.args[0], Constant):
+                entry.args[0].value = entry.args[0].value.clone()
+            if isinstance(call, str) and call != BACKWARD:
+                entry.drawn = Drawn.now()
+                entry.attributes, entry.buffers = self._changing.entered(self._model)
+            elif name and any(word in name for word in _DRAWS):
+                entry.drawn = Drawn.now()
+        except Exception as error:  # a tape is not worth an error in the user's loop
+            self._lose(str(error) or type(error).__name__)
+            return 0
+        if len(self._entries) >= CALLS:
+            self._overflow()
+        self._entries.append(entry)
+        return len(self._entries) - 1
+
+    def _end(self, number: int, out: Any, args: Any) -> None:
+        if self._lost or number >= len(self._entries):
+            return
+        try:
+            writes = self._entries[number].writes
+            for leaf, tensor in enumerate(leaves(args[0] if out is None and writes else out)):
+                written = bool(args) and tensor is args[0] and id(tensor) in self._known
+                if id(tensor) not in self._names and not written:
+                    self._known[id(tensor)] = weakref.ref(tensor), Ref(number, leaf)
+                    if tensor.grad_fn is not None and tensor.dim() == 0:
+                        self._loss = tensor
+        except Exception as error:
+            self._lose(str(error) or type(error).__name__)
+
+    def _noted(self, leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            if isinstance(leaf, nn.Module):
+                raise NotPlayableError("a module is an argument of a torch function")
+            return leaf
+        key = id(leaf)
+        if key in self._names:
+            return Named(self._names[key])
+        if key in self._gradients and self._parameters[self._gradients[key]].grad is leaf:
+            return GradOf(self._gradients[key])
+        known = self._known.get(key)
+        if known is not None and known[0]() is leaf:
+            return known[1]
+        held = self._constants.get(key)
+        if held is None:
+            held = self._constants[key] = Constant(leaf)
+        return held
+
+    def _place(self) -> tuple[CodeType, int] | None:
+        frame = sys._getframe(2)
+        while frame is not None:
+            code = frame.f_code
+            user = self._user.get(code)
+            if user is None:
+                user = self._user[code] = _is_user(code.co_filename)
+            if user:
+                return code, frame.f_lineno
+            frame = frame.f_back
+        return None
+
+    def _overflow(self) -> None:
+        """Too many calls: those so far prepared data, unless the model was among them."""
+        if any(isinstance(entry.call, str) for entry in self._entries):
+            self._lose(f"more than {CALLS} calls in one step")
+        self._entries, self._known = [], {}
+
+    def _lose(self, why: str) -> None:
+        self.forget()
+        self._lost = why
+
+    def _push(self) -> None:
+        """Enter below all other modes: whoever entered one leaves it in order."""
+        if self._in_stack:
+            return
+        self._in_stack = True
+        above = [_pop_mode() for _ in range(_len_torch_function_stack())]
+        for mode in (self, *reversed(above)):
+            _push_mode(mode)
+
+    def _pop(self) -> None:
+        if not self._in_stack:
+            return
+        self._in_stack = False
+        above: list[Any] = []
+        while _len_torch_function_stack():
+            mode = _pop_mode()
+            if mode is self:
+                break
+            above.append(mode)
+        for mode in reversed(above):
+            _push_mode(mode)
+
+
+def _name(func: Any) -> str:
+    name = getattr(func, "__name__", "")
+    if name == "__get__":
+        getter = getattr(getattr(func, "__self__", None), "__name__", "")
+        return getter if getter in ("T", "mT", "H", "mH", "real", "imag", "data") else "item"
+    return name
