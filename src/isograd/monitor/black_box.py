@@ -97,14 +97,14 @@ class BlackBox:
         self._off = self._refusal()
         self._main = bad_files.Main.now()
         if not self._off:
-            self._taping = StepTaping(self._model)
+            self._taping = StepTaping(self._model, early=self._always)
             self._plan()
 
     def give_up(self, why: str = "the training is compiled") -> None:
         """Keep no more."""
-        self._off = why
-        self._rest()
+        self._off = self._off or why
         self._waiting = None
+        self._rest()
 
     def around(
         self,
@@ -200,9 +200,9 @@ class BlackBox:
             if self._on and not self._off and not self._stepping:
                 self._pending()
         finally:
-            self._rest()
-            self._waiting = None
             self._off = self._off or "closed"
+            self._waiting = None
+            self._rest()
 
     def _refusal(self) -> str:
         if any(hasattr(p, "to_local") or p.device.type == "meta" for p in self._model.parameters()):
@@ -222,6 +222,8 @@ class BlackBox:
         if self._taping is not None:
             self._taping.close()
             self._taping.forget()
+            if self._off:
+                self._taping.stop()
 
     def _keep(self, optimizer: torch.optim.Optimizer) -> None:
         """Copy the weights, unless a step still waits for its flag."""

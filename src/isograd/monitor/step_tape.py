@@ -60,7 +60,7 @@ class Drawn:
     @classmethod
     def now(cls) -> Drawn:
         """As they are; waits for no device."""
-        used = torch.cuda.is_available() and torch.cuda.is_initialized()
+        used = torch.cuda.is_initialized()
         devices = tuple(torch.cuda.get_rng_state_all()) if used else ()
         return cls(torch.default_generator.get_state(), devices)
 

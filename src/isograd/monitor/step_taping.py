@@ -30,6 +30,10 @@ CALLS = 2000
 # What passing a call through a mode takes besides our own code.
 _MODE = 1.5e-6
 _NOT_NOTED = NOT_NOTED - {"register_hook", "retain_grad"}
+# What is asked for most.
+_PASSED = frozenset(
+    getattr(Tensor, name).__get__ for name in "grad shape device dtype requires_grad is_leaf".split()
+)
 _WRITES = frozenset(
     "__setitem__ __iadd__ __isub__ __imul__ __itruediv__ __ifloordiv__ __imod__ __ipow__ "
     "__iand__ __ior__ __ixor__ register_hook retain_grad".split()
@@ -45,14 +49,16 @@ class StepTaping(TorchFunctionMode):
 
     Args:
         model: Whose module calls are entries.
+        early: Note what prepares the data too, not only what comes after the model's first call.
 
     Attributes:
         seconds: What noting has taken since it was last set to 0.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, early: bool = True) -> None:
         super().__init__()
         self.seconds = 0.0
+        self.early = early
         self._model = model
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._parameters = dict(model.named_parameters())
@@ -61,8 +67,8 @@ class StepTaping(TorchFunctionMode):
         self._device = next((t.device.type for _, t in named), "cpu")
         self._changing = Changing(model)
         self._user: dict[CodeType, bool] = {}
-        self._on = self._in_stack = False
-        self._depth = 0
+        self._on = self._in_stack = self._ready = False
+        self._depth = 1
         self.forget()
 
     def forget(self) -> None:
@@ -75,22 +81,36 @@ class StepTaping(TorchFunctionMode):
         # The latest scalar with a history, until a backward pass begins.
         self._loss: Tensor | None = None
 
-    def open(self) -> None:
-        """Begin to listen."""
-        if not self._on:
-            self._on = True
-            self.forget()
+    def start(self) -> None:
+        """Be ready; patching a class of so many children is nothing for every step."""
+        if not self._ready:
+            self._ready = True
             module_calls.listen(self)
             functions.listen(self)
-            self._push()
+
+    def stop(self) -> None:
+        """Leave nothing behind."""
+        self.close()
+        if self._ready:
+            self._ready = False
+            module_calls.leave(self)
+            functions.leave(self)
+
+    def open(self) -> None:
+        """Begin to listen: a step begins."""
+        if not self._on:
+            self.start()
+            self._on = True
+            self._depth = 0
+            self.forget()
+            if self.early:
+                self._push()
 
     def close(self) -> None:
         """Stop; what was noted stays."""
         if self._on:
             self._on = False
-            self._depth = 0
-            module_calls.leave(self)
-            functions.leave(self)
+            self._depth = 1
             self._pop()
 
     def pause(self) -> None:
@@ -151,11 +171,12 @@ class StepTaping(TorchFunctionMode):
     ) -> Any:
         """Run one call and note it."""
         kwargs = kwargs or {}
-        if self._lost or self._depth:
+        if func in _PASSED or self._lost or self._depth:
+            self.seconds += _MODE
             return func(*args, **kwargs)
         begin = time.perf_counter()
         name = _name(func)
-        if name in _NOT_NOTED:
+        if name in _NOT_NOTED or (name == "__set__" and args[1] is None):
             self.seconds += time.perf_counter() - begin + _MODE
             return func(*args, **kwargs)
         number = self._begin(func, args, kwargs, name=name)
