@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -89,7 +90,13 @@ def check(
 
         training = monitor.train_copy(model, step, optimizer, steps, train_step, snapshot)
         history = monitor.history(training, snapshot)
-    return diagnose(snapshot, training, history, target or type(model).__name__)
+    finite = math.isfinite(snapshot.loss)
+    bad = None
+    if not finite or any(p.nonfinite for p in snapshot.parameters.values()):
+        from isograd.capture.first_bad import first_bad_of
+
+        bad = first_bad_of(model, step)
+    return diagnose(snapshot, training, history, target or type(model).__name__, bad)
 
 
 def ripple(
@@ -273,6 +280,7 @@ def watch(
     Raises:
         ValueError: If the budget is negative or the guard unknown.
     """
+    from isograd.monitor.again import running
     from isograd.monitor.journal import Journal
     from isograd.monitor.training import history
     from isograd.monitor.watch import Watch
@@ -283,7 +291,7 @@ def watch(
 
     given = [optimizer] if hasattr(optimizer, "param_groups") else list(optimizer or ())  # type: ignore
     journal = None
-    if run is not None:
+    if run is not None and not running():
         meta = {"model": type(model).__name__, "budget": budget}
         journal = Journal(run, [name for name, _ in model.named_parameters()], meta)
     told = both(on_alarm, Webhook(webhook) if webhook else None)

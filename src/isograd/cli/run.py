@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isograd.cli import options
+from isograd.cli import options, program_file
 from isograd.cli.status_line import StatusLine
 from isograd.errors import IsogradError
 
@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("finding", "alarm"),
         help="exit with 1 if the program succeeds but there is a finding, or an alarm",
     )
+    parser.add_argument(
+        "--replay",
+        action="store_true",
+        help="keep every step, beyond the budget, so that one that turns NaN is run again and its "
+        "first bad op named; if that fails, run the program again up to there",
+    )
     parser.add_argument("--quiet", action="store_true", help="no status line, no verdict")
     options.add_language(parser)
     parser.add_argument(
@@ -55,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the program; its exit code, unless `--fail-on` asks for more."""
     program, module = _program(args)
+    from isograd.monitor.again import generators
     from isograd.monitor.journal import place
     from isograd.monitor.launch import launch
 
@@ -64,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     alarms: list[Alarm] = []
     speaks = not args.quiet and place()[0] == 0
     line = StatusLine()
+    begun = generators()
 
     def alarmed(alarm: Alarm) -> None:
         alarms.append(alarm)
@@ -74,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     def starts(model: Any, optimizers: Any) -> Watch:
         import isograd
 
-        return isograd.watch(
+        watch = isograd.watch(
             model,
             optimizers,
             run=directory if not watches else f"{directory}-part{len(watches) + 1}",
@@ -82,7 +90,10 @@ def run(args: argparse.Namespace) -> int:
             on_alarm=alarmed,
             webhook=args.webhook,
             guard=args.guard,
+            replay=args.replay,
         )
+        program_file.write(watch.run, program, module, len(watches), begun)
+        return watch
 
     done = threading.Event()
     if speaks:
@@ -156,6 +167,9 @@ def _conclude(
         fine = fine and (diagnosis is None or diagnosis.ok)
         if speaks:
             _report(watch, lang)
+        now = watch.facts()
+        if args.replay and now.broke is not None and not any(b.located for b in now.bad_steps):
+            program_file.run_again(watch.run, lang, speaks)
     failed = (args.fail_on == "finding" and not fine) or (args.fail_on == "alarm" and alarms)
     return 1 if failed and ending.code == 0 else ending.code
 

@@ -20,6 +20,7 @@ from isograd.monitor.definitions import Definitions
 from isograd.monitor.step_tape import StepTape
 from isograd.records.bad_step import BadStep
 from isograd.runfile.bad_steps import FORMAT
+from isograd.runfile.environment import command
 
 # Larger files are not written; what was found still is.
 MOST = 2**31
@@ -34,12 +35,14 @@ class Main:
         text: Its source.
         package: Its package, if it was run as a module.
         path: Where it imports from.
+        argv: Its arguments, without what looks like a secret.
     """
 
     file: str = ""
     text: str = ""
     package: str = ""
     path: tuple[str, ...] = ()
+    argv: tuple[str, ...] = ()
 
     @classmethod
     def now(cls) -> Main:
@@ -52,7 +55,8 @@ class Main:
         except OSError:
             text = ""
         package = getattr(module, "__package__", None) or ""
-        return cls(os.path.abspath(file) if file else "", text, package, path)
+        where = os.path.abspath(file) if file else ""
+        return cls(where, text, package, path, tuple(command(sys.argv)))
 
 
 def stem(step: int, rank: int) -> str:
@@ -131,12 +135,14 @@ def load(head: dict[str, Any], path: Path) -> Suspect:
             f"step {step} was not saved whole: {head['missing']}.",
             causes=("`isograd replay --again` runs the program again, up to this step.",),
         )
-    main = Main(**{**head["main"], "path": tuple(head["main"]["path"])})
+    main = Main(**{k: tuple(v) if isinstance(v, list) else v for k, v in head["main"].items()})
     sys.path.extend(entry for entry in main.path if entry not in sys.path)
     if main.text:
         pickling.use(Definitions(main.text, main.file, main.package))
     device = None if torch.cuda.is_available() else "cpu"
+    arguments = sys.argv
     try:
+        sys.argv = list(main.argv)
         held = pickling.loads(path.with_suffix(".pt").read_bytes(), device)
     except OSError as error:
         raise IsogradError(
@@ -156,6 +162,8 @@ def load(head: dict[str, Any], path: Path) -> Suspect:
                 "`isograd replay --again` runs the program again, up to this step.",
             ),
         ) from error
+    finally:
+        sys.argv = arguments
     tape = held["tape"]
     if device is not None and tape is not None:
         _to_host(tape)

@@ -270,6 +270,7 @@ class BlackBox:
             self.give_up(f"weights were not finite before step {suspect.step}: {sick}")
             return
         self.busy = True
+        begin = time.perf_counter()
         try:
             if suspect.tape is not None:
                 suspect.tape.names = _names(suspect.tape)
@@ -290,6 +291,9 @@ class BlackBox:
                 self._save(suspect, bad)
         finally:
             self.busy = False
+            took = time.perf_counter() - begin
+            self._spent -= took
+            self._governor.pause(took)
         if len(self.found) >= MANY:
             self.give_up("enough bad steps were seen")
 

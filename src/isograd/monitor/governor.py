@@ -93,6 +93,10 @@ class Governor:
         self._own += seconds
         self.purses[kind].spent += seconds
 
+    def pause(self, seconds: float) -> None:
+        """Something took that long once, which is no part of a step and of no budget."""
+        self._own += seconds
+
     def price(self, kind: str, seconds: float) -> None:
         """Tell it what a whole measurement took; it was charged already."""
         self.purses[kind].learn(seconds)

@@ -53,11 +53,26 @@ def launch(program: Sequence[str], module: bool, starts: Starts, watches: list[W
 
     finder = Finder(found)
     finder.open()
+    try:
+        return run_program(program, module)
+    finally:
+        finder.close()
+
+
+def run_program(program: Sequence[str], module: bool) -> Ending:
+    """Run a program as `python` would.
+
+    Args:
+        program: Its file, or its module's name, and its arguments.
+        module: True for a module's name.
+
+    Returns:
+        How it ended. Its own exceptions are not raised.
+    """
     arguments, path = sys.argv, sys.path[:]
     try:
         return _run(program, module)
     finally:
-        finder.close()
         sys.argv, sys.path[:] = arguments, path
 
 

@@ -52,7 +52,9 @@ def leave(listener: Listener) -> None:
 def _called(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
     if not _listening or torch.compiler.is_compiling():
         return _module_call(self, *args, **kwargs)
-    told = [(one, token) for one in _listening if (token := one.enter(self, args, kwargs)) is not None]
+    told = [
+        (one, token) for one in _listening if (token := one.enter(self, args, kwargs)) is not None
+    ]
     if not told:
         return _module_call(self, *args, **kwargs)
     out, fine = None, False

@@ -27,7 +27,7 @@ def use(definitions: Definitions | None) -> None:
 
 
 class Pickler(pickle.Pickler):
-    """Writes classes of `__main__`, torch's functions and small functions so that they are found."""
+    """Writes classes of `__main__`, torch's functions and lambdas so that they are found."""
 
     def reducer_override(self, obj: Any) -> Any:
         """How to find an object again; NotImplemented leaves it to pickle."""

@@ -32,7 +32,8 @@ _MODE = 1.5e-6
 _NOT_NOTED = NOT_NOTED - {"register_hook", "retain_grad"}
 # What is asked for most.
 _PASSED = frozenset(
-    getattr(Tensor, name).__get__ for name in "grad shape device dtype requires_grad is_leaf".split()
+    getattr(Tensor, name).__get__
+    for name in "grad shape device dtype requires_grad is_leaf".split()
 )
 _WRITES = frozenset(
     "__setitem__ __iadd__ __isub__ __imul__ __itruediv__ __ifloordiv__ __imod__ __ipow__ "
@@ -69,6 +70,7 @@ class StepTaping(TorchFunctionMode):
         self._user: dict[CodeType, bool] = {}
         self._on = self._in_stack = self._ready = False
         self._depth = 1
+        self._handling = 0
         self.forget()
 
     def forget(self) -> None:
@@ -171,6 +173,13 @@ class StepTaping(TorchFunctionMode):
     ) -> Any:
         """Run one call and note it."""
         kwargs = kwargs or {}
+        self._handling += 1
+        try:
+            return self._noting(func, args, kwargs)
+        finally:
+            self._handling -= 1
+
+    def _noting(self, func: Any, args: Any, kwargs: Any) -> Any:
         if func in _PASSED or self._lost or self._depth:
             self.seconds += _MODE
             return func(*args, **kwargs)
@@ -306,25 +315,23 @@ class StepTaping(TorchFunctionMode):
 
     def _push(self) -> None:
         """Enter below all other modes: whoever entered one leaves it in order."""
-        if self._in_stack:
-            return
-        self._in_stack = True
-        above = [_pop_mode() for _ in range(_len_torch_function_stack())]
-        for mode in (self, *reversed(above)):
-            _push_mode(mode)
+        if not self._in_stack and not self._handling:
+            self._in_stack = True
+            others = self._others()
+            for mode in (self, *others):
+                _push_mode(mode)
 
     def _pop(self) -> None:
-        if not self._in_stack:
-            return
-        self._in_stack = False
-        above: list[Any] = []
-        while _len_torch_function_stack():
-            mode = _pop_mode()
-            if mode is self:
-                break
-            above.append(mode)
-        for mode in reversed(above):
-            _push_mode(mode)
+        # While a call of ours runs, torch has taken the mode off and will put it back.
+        if self._in_stack and not self._handling:
+            self._in_stack = False
+            for mode in self._others():
+                _push_mode(mode)
+
+    def _others(self) -> list[Any]:
+        """Take all modes off; those that are not ours, the lowest first."""
+        modes = [_pop_mode() for _ in range(_len_torch_function_stack())]
+        return [mode for mode in reversed(modes) if mode is not self]
 
 
 def _name(func: Any) -> str:

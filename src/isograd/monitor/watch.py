@@ -159,6 +159,8 @@ class Watch:
             ok=self.concluded.ok if self.concluded is not None else None,
             ending=self.ending,
             failed=self.failed,
+            bad_steps=tuple(self.bad_steps),
+            broke=next((a.step for a in self.alarms if a.name == "nonfinite"), None),
         )
 
     def open(self) -> None:
@@ -224,6 +226,8 @@ class Watch:
                 + (f" ({self.failed})" if self.failed else "")
             )
         training = self._recorder.training(self.failed, self._measuring.latest)
+        if self.bad_steps:
+            training = replace(training, bad=self.bad_steps[0])
         broken = [at for at, loss in enumerate(training.loss) if not math.isfinite(loss)]
         if broken and not training.stopped:
             # What comes after tells nothing.
@@ -253,6 +257,8 @@ class Watch:
         assert self._journal is not None
         for beat in self._pulse.drain():
             self._journal.row(beat, self.governor.share, None)
+        for bad in self.bad_steps:
+            self._journal.event(bad.step or 0, "bad-step", bad.how, {"bad": bad.to_dict()})
         diagnosis = self.diagnosis() if self.steps else None
         self.concluded = diagnosis
         self._journal.event(self.steps, "cost", "what watching took", self.governor.summary())
@@ -365,7 +371,14 @@ class Watch:
         pulse.plan()
         self._measuring.next_step(self.steps)
         taping = self._rerun is not None and self._rerun.listening
-        if recorder.full or pulse.light or self._measuring.on or taping or self._guard or self._box.listening:
+        if (
+            recorder.full
+            or pulse.light
+            or self._measuring.on
+            or taping
+            or self._guard
+            or self._box.listening
+        ):
             self._inflow.resume()
             return
         kinds = ("light", "full", "row") if self._journal is not None else ("light", "full")

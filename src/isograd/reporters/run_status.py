@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.text import Text
 
 from isograd.records.run_status import RunStatus
+from isograd.reporters import bad_step_view
 from isograd.reporters.language import speaker
 
 ZH = {
@@ -49,6 +50,7 @@ def ending_lines(now: RunStatus, lang: str = "en") -> list[Text]:
     if now.verdict:
         style = "green" if now.ok else "bold red"
         out.append(Text.assemble(("isograd: ", "bold"), (now.verdict, style)))
+    out += bad_step_view.ending_lines(now, lang)
     facts = [tell("watched {n} steps", n=now.steps)]
     if now.alarms:
         facts.append(_alarms(now.alarms, lang))

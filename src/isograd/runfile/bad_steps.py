@@ -13,6 +13,9 @@ from isograd.records.bad_step import BadStep
 
 # Newer files than this cannot be read.
 FORMAT = 1
+# How the program was started, beside the run file.
+PROGRAM = "program.json"
+_OWN = re.compile(r"bad-\d+-rank\d+\.(json|pt)(\.part)?")
 _NAME = re.compile(r"bad-(\d+)-rank(\d+)\.json")
 
 
@@ -36,6 +39,11 @@ class Saved:
     def bad(self) -> BadStep:
         """What was found while it trained."""
         return BadStep.from_dict(self.head["bad"])
+
+
+def is_own(name: str) -> bool:
+    """True for a file beside the run file that isograd wrote."""
+    return name == PROGRAM or _OWN.fullmatch(name) is not None
 
 
 def find_bad_steps(directory: Path) -> list[Saved]:
