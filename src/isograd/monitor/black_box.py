@@ -258,7 +258,10 @@ class BlackBox:
         assert self._taping is not None
         gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
         went = gradients if self._losses else []
-        if self._taping.ends_badly() or bad_among(went, self._losses).wait():
+        last = self._taping.ends_badly()
+        if last is not None:
+            self._losses.append(last)
+        if bad_among(went, self._losses).wait():
             suspect = self._suspect(())
             suspect.step = self._next
             self._judge(suspect, quietly=True)

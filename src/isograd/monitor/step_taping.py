@@ -126,13 +126,13 @@ class StepTaping(TorchFunctionMode):
         if self._on and not self._depth:
             self._push()
 
-    def ends_badly(self) -> bool:
-        """No more comes: true if the last loss is not finite; then it is taken as a root."""
+    def ends_badly(self) -> float | None:
+        """No more comes: the last loss if it is not finite; then it is taken as a root."""
         loss = self._loss
         if loss is not None and not bool(torch.isfinite(loss.detach()).all()):
             self._begin(BACKWARD, (loss,), {})
-            return True
-        return False
+            return float(loss.detach())
+        return None
 
     def tape(self) -> StepTape:
         """The step so far.

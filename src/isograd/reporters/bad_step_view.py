@@ -26,7 +26,6 @@ ZH = {
     "{kind} in the {reached}; where it began was not found": (
         "{reached} 中有 {kind}；未找到从何处开始"
     ),
-    "a tensor": "某个张量",
     "infinity": "无穷大",
     "module {path}": "模块 {path}",
     "{bad} of {size} entries are not finite": "{size} 个元素中有 {bad} 个不是有限值",
@@ -70,7 +69,7 @@ def headline(bad: BadStep, lang: str = "en") -> str:
     kind = "NaN" if bad.kind == "nan" else tell("infinity")
     call = bad.call if bad.call not in ("", "-") else bad.op
     op = f"`{call}`" + (f" ({bad.op})" if bad.op.strip("_") not in (call.strip("_"), "") else "")
-    name = f"`{bad.tensor}`" if bad.tensor else tell("a tensor")
+    name = f"`{bad.tensor or call}`"
     text = "" if bad.step is None else tell("step {n}: ", n=bad.step)
     text += tell(_TEMPLATES[bad.phase], kind=kind, op=op, name=name, reached=tell(bad.reached))
     parts = [text]

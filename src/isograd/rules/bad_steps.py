@@ -22,7 +22,7 @@ _WHERE = {
         "{kind} begins in the optimizer's step, at `{op}`",
         "{kind} 始于优化器更新中的 `{op}`",
     ),
-    "data": ("{kind} comes in with the data: {name}", "{kind} 来自数据：{name}"),
+    "data": ("{kind} comes in with the data: `{name}`", "{kind} 来自数据：`{name}`"),
     "weights": (
         "{kind} was in the weights before the step: `{name}`",
         "{kind} 在这一步之前已在权重 `{name}` 中",
@@ -60,7 +60,7 @@ def found(bad: BadStep, code: str, advice: tuple[str, ...], *, low: bool) -> Fin
     """
     kind = {"nan": "NaN", "inf": "infinity"}[bad.kind]
     template = _WHERE[bad.phase][0]
-    name = bad.tensor or bad.call or "a tensor"
+    name = bad.tensor or bad.call or bad.op
     title = template.format(kind=kind, op=bad.call or bad.op, name=name)
     if bad.step is not None:
         title = _STEP[0].format(n=bad.step) + title

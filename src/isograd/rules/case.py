@@ -102,6 +102,11 @@ class Case:
         """Where NaN or infinity began, if it was looked for."""
         return self.bad if self.training is None else self.training.bad or self.bad
 
+    @property
+    def located(self) -> bool:
+        """True if the op or tensor where NaN or infinity began is known."""
+        return self.found is not None and self.found.located
+
     def has(self, name: str) -> bool:
         """True if the data a rule names is there."""
         if name == "layers":
