@@ -92,6 +92,7 @@ def save(directory: Path, rank: int, suspect: Suspect, bad: BadStep, main: Main)
                     "tape": _portable(suspect.tape),
                     "optimizers": suspect.optimizers,
                     "losses": suspect.losses,
+                    "gradients": suspect.gradients,
                 }
             )
             size = len(data)
@@ -168,7 +169,12 @@ def load(head: dict[str, Any], path: Path) -> Suspect:
     if device is not None and tape is not None:
         _to_host(tape)
     return Suspect(
-        held["step"], held["model"], tape, tuple(held["optimizers"]), tuple(held["losses"])
+        held["step"],
+        held["model"],
+        tape,
+        tuple(held["optimizers"]),
+        tuple(held["losses"]),
+        held["gradients"],
     )
 
 

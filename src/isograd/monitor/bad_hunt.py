@@ -49,6 +49,7 @@ class Suspect:
         tape: The step up to the optimizer; None if it could not be written down.
         optimizers: Whose step is run too, if the gradients are fine.
         losses: What the training's backward passes began at.
+        gradients: What the optimizer was given, by name, where that is still known.
         lost: Why there is no tape.
     """
 
@@ -57,6 +58,7 @@ class Suspect:
     tape: StepTape | None
     optimizers: tuple[Kept, ...] = ()
     losses: tuple[float, ...] = ()
+    gradients: dict[str, Tensor] = field(default_factory=dict)
     lost: str = ""
 
 
@@ -77,6 +79,7 @@ def hunted(suspect: Suspect) -> BadStep | None:
                 guard.protect(c.value for c in tape.constants() if c.value.requires_grad)
                 played, gradients = _play(hunt, suspect.model, tape)
         if hunt.found is None:
+            gradients = {**gradients, **suspect.gradients}
             for kept in suspect.optimizers:
                 _stepped(hunt, suspect.model, kept, gradients)
         found = hunt.found

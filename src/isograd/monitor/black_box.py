@@ -26,9 +26,9 @@ from isograd.monitor.bad_hunt import Kept, Suspect, hunted
 from isograd.monitor.flags import Flag, bad_among
 from isograd.monitor.governor import Governor
 from isograd.monitor.keeping import Keeper
-from isograd.monitor.step_tape import StepTape, place_of
+from isograd.monitor.step_tape import place_of
 from isograd.monitor.step_taping import StepTaping
-from isograd.monitor.tape import NotPlayableError
+from isograd.monitor.tape import Constant, NotPlayableError
 from isograd.records.bad_step import BadStep
 
 # Data of a step that is kept, and weights with the optimizer's state; more is not copied.
@@ -76,6 +76,8 @@ class BlackBox:
         self._on = False
         self._spent = 0.0
         self._losses: list[Any] = []
+        self._early: dict[int, str] = {}
+        self._closed = False
         self._kept: list[Kept] = []
         self._waiting: tuple[Suspect, Flag] | None = None
         self._stepping = False
@@ -132,14 +134,27 @@ class BlackBox:
     def _before_backward(self, root: Any) -> None:
         if self._taping is None:
             return
+        nested = self._taping.inside_backward
         self._taping.before_backward(root)
-        if isinstance(root, Tensor) and root.numel() == 1:
+        if not nested and isinstance(root, Tensor) and root.numel() == 1:
             cpu = root.device.type == "cpu"
-            self._losses.append(root.detach().item() if cpu else root.detach())
+            loss = root.detach().item() if cpu else root.detach()
+            self._losses.append(loss)
+            if isinstance(loss, float) and not math.isfinite(loss):
+                self._early = _names(self._taping.data())  # while its frames are there
 
     def _after_backward(self) -> None:
-        if self._taping is not None:
-            self._taping.after_backward()
+        if self._taping is None:
+            return
+        self._taping.after_backward()
+        if self._stepping and not self._taping.inside_backward and not self._closed:
+            # Inside a closure the weights are those of now: there is no later moment.
+            gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
+            flag = bad_among(gradients, self._losses[-1:])
+            if flag.known and flag.bad:
+                self._closed = True
+                self._losses = self._losses[-1:]
+                self._judge(self._suspect(()))
 
     def before_step(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         """An optimizer is about to step."""
@@ -173,7 +188,8 @@ class BlackBox:
             weights = [p for group in optimizer.param_groups for p in group["params"]]
             flag = bad_among(weights, ())
             if flag.known and flag.bad:
-                self._judge(self._suspect(kept))
+                if not self._closed:
+                    self._judge(self._suspect(kept, self._given(optimizer)))
             elif not flag.known and self._waiting is not None:
                 self._waiting[1].also(flag)
         self._taping.resume()
@@ -218,6 +234,8 @@ class BlackBox:
     def _rest(self) -> None:
         self._on = self._stepping = False
         self._losses = []
+        self._early = {}
+        self._closed = False
         self._kept = []
         if self._taping is not None:
             self._taping.close()
@@ -232,16 +250,35 @@ class BlackBox:
             if kept is not None:
                 self._kept.append(kept)
 
-    def _suspect(self, optimizers: Sequence[Kept]) -> Suspect:
+    def _given(self, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+        """The gradients that an optimizer has just used."""
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        return {
+            name: p.grad.detach()
+            for name, p in self._model.named_parameters()
+            if id(p) in held and p.grad is not None
+        }
+
+    def _suspect(
+        self, optimizers: Sequence[Kept], gradients: dict[str, Tensor] | None = None
+    ) -> Suspect:
         assert self._taping is not None
-        losses = tuple(self._losses)
+        tape, lost = None, ""
         try:
             tape = self._taping.tape()
             if tape.bytes > BATCH_BYTES:
                 raise NotPlayableError(f"its data takes {tape.bytes / 2**20:.0f} MiB")
         except NotPlayableError as why:
-            return Suspect(self._step, self._model, None, tuple(optimizers), losses, str(why))
-        return Suspect(self._step, self._model, tape, tuple(optimizers), losses)
+            tape, lost = None, str(why)
+        return Suspect(
+            self._step,
+            self._model,
+            tape,
+            tuple(optimizers),
+            tuple(self._losses),
+            gradients or {},
+            lost,
+        )
 
     def _look(self, wait: bool = False) -> None:
         """Read the flag of a step on a device, if it is there."""
@@ -269,14 +306,15 @@ class BlackBox:
     def _judge(self, suspect: Suspect, quietly: bool = False) -> None:
         """Run a step again and note where it went wrong."""
         sick = self._sick()
-        if sick and not suspect.optimizers:
+        if sick and not suspect.optimizers and self.found:
             self.give_up(f"weights were not finite before step {suspect.step}: {sick}")
             return
-        self.busy = True
+        assert self._taping is not None
+        self.busy = self._taping.idle = True
         begin = time.perf_counter()
         try:
             if suspect.tape is not None:
-                suspect.tape.names = _names(suspect.tape)
+                suspect.tape.names = {**_names(suspect.tape.constants()), **self._early}
             suspect.losses = tuple(float(loss) for loss in suspect.losses)
             bad, why = None, suspect.lost
             if suspect.tape is not None or suspect.optimizers:
@@ -293,7 +331,7 @@ class BlackBox:
             if self._directory is not None:
                 self._save(suspect, bad)
         finally:
-            self.busy = False
+            self.busy = self._taping.idle = False
             took = time.perf_counter() - begin
             self._spent -= took
             self._governor.pause(took)
@@ -338,11 +376,11 @@ def _strange(optimizer: torch.optim.Optimizer) -> bool:
     return False
 
 
-def _names(tape: StepTape) -> dict[int, str]:
+def _names(constants: Sequence[Constant]) -> dict[int, str]:
     """What the user calls the data."""
     frame = sys._getframe(1)
     found = {}
-    for constant in tape.constants():
+    for constant in constants:
         name = name_in_frames(constant.value, frame)
         if name:
             found[memory(constant.value)] = name

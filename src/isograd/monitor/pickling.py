@@ -37,8 +37,8 @@ class Pickler(pickle.Pickler):
             return find, (obj.__qualname__,)
         if isinstance(obj, types.FunctionType):
             return _function(obj)
-        if isinstance(obj, types.MethodWrapperType) and obj.__name__ == "__get__":
-            return getattr, (obj.__self__, "__get__")
+        if isinstance(obj, types.MethodWrapperType) and obj.__name__ in ("__get__", "__set__"):
+            return getattr, (obj.__self__, obj.__name__)
         if isinstance(obj, types.BuiltinFunctionType) and isinstance(obj.__self__, type):
             return getattr, (obj.__self__, obj.__name__)
         return NotImplemented

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isograd.capture.hunt_calls import quiet
 from isograd.capture.places import _short
 from isograd.capture.sites import Site
 from isograd.monitor.tape import (
@@ -141,7 +142,7 @@ class StepTape:
             if isinstance(leaf, GradOf):
                 return state[leaf.name].grad
             if isinstance(leaf, Constant):
-                return _own(leaf.value, copies)
+                return _own(leaf, copies)
             return leaf
 
         for number, entry in self.entries.items():
@@ -172,12 +173,13 @@ class StepTape:
         return losses
 
 
-def _own(value: Tensor, copies: dict[int, Tensor]) -> Tensor:
+def _own(constant: Constant, copies: dict[int, Tensor]) -> Tensor:
     """Data for one play: a leaf that gathers a gradient, or that is written to, is a copy."""
-    if not value.requires_grad:
-        return value
+    value = constant.value
     if id(value) not in copies:
-        copies[id(value)] = value.detach().clone().requires_grad_()
+        copies[id(value)] = value
+        if value.requires_grad or constant.written:
+            copies[id(value)] = value.detach().clone().requires_grad_(value.requires_grad)
     return copies[id(value)]
 
 
@@ -186,7 +188,7 @@ def _prepare(model: nn.Module, state: dict[str, Tensor], entry: StepEntry) -> No
         with contextlib.suppress(Exception):
             setattr(model.get_submodule(path), name, value)
     if entry.buffers:
-        with torch.no_grad(), torch._C.DisableTorchFunction():
+        with torch.no_grad(), quiet():
             for name, value in entry.buffers.items():
                 state[name].copy_(value)
     if entry.drawn is not None:
@@ -207,7 +209,7 @@ def cut(entries: Sequence[StepEntry]) -> StepTape:
     stack = [n for n, entry in enumerate(entries) if entry.call == BACKWARD]
     if not stack:
         raise NotPlayableError("no backward pass was seen")
-    stack += [n for n, e in enumerate(entries) if any(isinstance(x, GradOf) for x in inside(e))]
+    stack += [n for n, e in enumerate(entries) if _touches_gradients(e)]
     wanted: set[int] = set()
     while stack:
         number = stack.pop()
@@ -224,6 +226,11 @@ def cut(entries: Sequence[StepEntry]) -> StepTape:
         raise NotPlayableError("the loss depends on a tensor that an earlier step made")
     tape.bytes = sum(c.value.nbytes for c in constants)
     return tape
+
+
+def _touches_gradients(entry: Entry) -> bool:
+    given = getattr(entry.call, "__name__", "") == "__set__"
+    return given or any(isinstance(leaf, GradOf) for leaf in inside(entry))
 
 
 def inside(entry: Entry) -> Iterator[Any]:

@@ -29,7 +29,7 @@ from isograd.monitor.tape import NOT_NOTED, Constant, Named, NotPlayableError, R
 CALLS = 2000
 # What passing a call through a mode takes besides our own code.
 _MODE = 1.5e-6
-_NOT_NOTED = NOT_NOTED - {"register_hook", "retain_grad"}
+_NOT_NOTED = NOT_NOTED - {"register_hook", "retain_grad", "requires_grad_"}
 # What is asked for most.
 _PASSED = frozenset(
     getattr(Tensor, name).__get__
@@ -54,11 +54,13 @@ class StepTaping(TorchFunctionMode):
 
     Attributes:
         seconds: What noting has taken since it was last set to 0.
+        idle: True while what runs is not the training.
     """
 
     def __init__(self, model: nn.Module, early: bool = True) -> None:
         super().__init__()
         self.seconds = 0.0
+        self.idle = False
         self.early = early
         self._model = model
         self._paths = {id(module): path for path, module in model.named_modules()}
@@ -70,7 +72,8 @@ class StepTaping(TorchFunctionMode):
         self._user: dict[CodeType, bool] = {}
         self._on = self._in_stack = self._ready = False
         self._depth = 1
-        self._handling = 0
+        self._handling = self._backwards = 0
+        self._paused = False
         self.forget()
 
     def forget(self) -> None:
@@ -103,7 +106,8 @@ class StepTaping(TorchFunctionMode):
         if not self._on:
             self.start()
             self._on = True
-            self._depth = 0
+            self._depth = self._backwards = 0
+            self._paused = False
             self.forget()
             if self.early:
                 self._push()
@@ -116,13 +120,19 @@ class StepTaping(TorchFunctionMode):
             self._pop()
 
     def pause(self) -> None:
-        """The optimizer steps: what it does is none of the tape's business."""
+        """The optimizer steps: what it does is none of the tape's business.
+
+        Until it calls a closure: then the model is called again, and a new tape begins.
+        """
+        self._paused = True
         self._depth += 1
         self._pop()
 
     def resume(self) -> None:
         """It has stepped; another may follow in the same step."""
-        self._depth -= 1
+        if self._paused:
+            self._depth -= 1
+        self._paused = False
         if self._on and not self._depth:
             self._push()
 
@@ -133,6 +143,15 @@ class StepTaping(TorchFunctionMode):
             self._begin(BACKWARD, (loss,), {})
             return float(loss.detach())
         return None
+
+    @property
+    def inside_backward(self) -> bool:
+        """True while a backward pass runs."""
+        return self._backwards > 0
+
+    def data(self) -> list[Constant]:
+        """The data of the step so far."""
+        return list(self._constants.values())
 
     def tape(self) -> StepTape:
         """The step so far.
@@ -146,6 +165,9 @@ class StepTaping(TorchFunctionMode):
 
     def before_backward(self, root: Any) -> None:
         """A backward pass begins at `root`."""
+        self._backwards += 1
+        if self._backwards > 1:  # a checkpoint's, inside of another
+            return
         begin = time.perf_counter()
         self._loss = None
         roots = leaves(root)
@@ -159,6 +181,9 @@ class StepTaping(TorchFunctionMode):
 
     def after_backward(self) -> None:
         """It is over: what comes now may work on the gradients."""
+        self._backwards -= 1
+        if self._backwards:
+            return
         begin = time.perf_counter()
         self._depth -= 1
         for name, parameter in self._parameters.items():
@@ -198,6 +223,12 @@ class StepTaping(TorchFunctionMode):
 
     def enter(self, module: nn.Module, args: Any, kwargs: Any) -> int | None:
         """A module is called: if it is one of the model's, that is one entry."""
+        if self.idle:
+            return None
+        if self._paused and self._depth == 1 and id(module) in self._paths:
+            self.forget()
+            self._paused = False
+            self._depth = 0
         if self._lost or self._depth or id(module) not in self._paths:
             return None
         begin = time.perf_counter()
@@ -209,7 +240,7 @@ class StepTaping(TorchFunctionMode):
 
     def applies(self, function: Any, args: Any) -> int | None:
         """A custom autograd function is applied: that is one entry."""
-        if self._lost or self._depth:
+        if self.idle or self._lost or self._depth:
             return None
         number = self._begin(Applied(function), args, {})
         self._depth += 1
@@ -245,7 +276,11 @@ class StepTaping(TorchFunctionMode):
                 self._place(),
             )
             if writes and entry.args and isinstance(entry.args[0], Constant):
-                entry.args[0].value = entry.args[0].value.clone()
+                written = entry.args[0]
+                if not written.written and written.value.grad_fn is None:
+                    needs = written.value.requires_grad
+                    written.value = written.value.detach().clone().requires_grad_(needs)
+                written.written = True
             if isinstance(call, str) and call != BACKWARD:
                 entry.drawn = Drawn.now()
                 entry.attributes, entry.buffers = self._changing.entered(self._model)
