@@ -26,6 +26,15 @@ class Site(NamedTuple):
     module: str = ""
     module_type: str = ""
 
+    def filled(self, other: Site) -> Site:
+        """This, with what is not known taken from another."""
+        return Site(
+            self.source or other.source,
+            self.text or other.text,
+            self.module or other.module,
+            self.module_type or other.module_type,
+        )
+
 
 class Sites:
     """Reads the stack.

@@ -136,7 +136,10 @@ def load(head: dict[str, Any], path: Path) -> Suspect:
             f"step {step} was not saved whole: {head['missing']}.",
             causes=("`isograd replay --again` runs the program again, up to this step.",),
         )
-    main = Main(**{k: tuple(v) if isinstance(v, list) else v for k, v in head["main"].items()})
+    told: dict[str, Any] = head["main"]
+    main = Main(
+        told["file"], told["text"], told["package"], tuple(told["path"]), tuple(told["argv"])
+    )
     sys.path.extend(entry for entry in main.path if entry not in sys.path)
     if main.text:
         pickling.use(Definitions(main.text, main.file, main.package))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import optimizer as hooks
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from isograd.capture.guard import untouched
 from isograd.capture.hunt import Hunt
@@ -162,7 +162,7 @@ def held_weights(model: nn.Module, optimizers: Sequence[Kept]) -> Iterator[None]
         _write(parameters, now)
 
 
-def _write(parameters: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+def _write(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     with torch.no_grad(), torch._C.DisableTorchFunction():
         for name, parameter in parameters.items():
             parameter.data.copy_(values[name])
@@ -171,7 +171,7 @@ def _write(parameters: dict[str, Tensor], values: dict[str, Tensor]) -> None:
 @contextmanager
 def no_hooks() -> Iterator[None]:
     """Nobody is told of the steps of optimizers inside."""
-    homes = (hooks._global_optimizer_pre_hooks, hooks._global_optimizer_post_hooks)
+    homes: tuple[Any, ...] = (_global_optimizer_pre_hooks, _global_optimizer_post_hooks)
     before = [dict(home) for home in homes]
     for home in homes:
         home.clear()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isograd.capture.look import memory
 from isograd.capture.places import user_frame
-from isograd.capture.sites import name_in_frames
 from isograd.monitor import bad_files
-from isograd.monitor.bad_hunt import Kept, Suspect, hunted
+from isograd.monitor.bad_hunt import Kept, Suspect
+from isograd.monitor.bad_judge import judged, names_of, save, sick
 from isograd.monitor.flags import Flag, bad_among
 from isograd.monitor.governor import Governor
 from isograd.monitor.keeping import Keeper
 from isograd.monitor.step_tape import place_of
 from isograd.monitor.step_taping import StepTaping
-from isograd.monitor.tape import Constant, NotPlayableError
+from isograd.monitor.tape import NotPlayableError
 from isograd.records.bad_step import BadStep
 
 # Data of a step that is kept, and weights with the optimizer's state; more is not copied.
@@ -81,6 +79,7 @@ class BlackBox:
         self._kept: list[Kept] = []
         self._waiting: tuple[Suspect, Flag] | None = None
         self._stepping = False
+        self._skips = 0
         self._step = self._next = 0
         self._main = bad_files.Main()
 
@@ -107,6 +106,13 @@ class BlackBox:
         self._off = self._off or why
         self._waiting = None
         self._rest()
+
+    def saw_skips(self, skips: int) -> None:
+        """Tell it how many steps a gradient scaler has left out so far."""
+        if skips != self._skips and self._taping is not None and not self._stepping:
+            self._taping.skip()
+            self._losses = []
+        self._skips = skips
 
     def around(
         self,
@@ -141,7 +147,7 @@ class BlackBox:
             loss = root.detach().item() if cpu else root.detach()
             self._losses.append(loss)
             if isinstance(loss, float) and not math.isfinite(loss):
-                self._early = _names(self._taping.data())  # while its frames are there
+                self._early = names_of(self._taping.data())  # while its frames are there
 
     def _after_backward(self) -> None:
         if self._taping is None:
@@ -165,6 +171,8 @@ class BlackBox:
         self._taping.pause()
         self._stepping = True
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        if getattr(optimizer, "found_inf", None) is not None:
+            gradients = []  # a fused optimizer that leaves the step out itself
         flag = bad_among([g for g in gradients if g is not None], self._losses)
         if flag.known:
             if flag.bad:
@@ -305,31 +313,21 @@ class BlackBox:
 
     def _judge(self, suspect: Suspect, quietly: bool = False) -> None:
         """Run a step again and note where it went wrong."""
-        sick = self._sick()
-        if sick and not suspect.optimizers and self.found:
-            self.give_up(f"weights were not finite before step {suspect.step}: {sick}")
-            return
         assert self._taping is not None
-        self.busy = self._taping.idle = True
+        if self.found and not suspect.optimizers and sick(self._model):
+            self.give_up(f"weights were not finite before step {suspect.step}")
+            return
         begin = time.perf_counter()
+        self.busy = self._taping.idle = True
         try:
             if suspect.tape is not None:
-                suspect.tape.names = {**_names(suspect.tape.constants()), **self._early}
-            suspect.losses = tuple(float(loss) for loss in suspect.losses)
-            bad, why = None, suspect.lost
-            if suspect.tape is not None or suspect.optimizers:
-                try:
-                    bad = hunted(suspect)
-                    why = "nothing went wrong when it was run again"
-                except Exception as error:
-                    why = f"it could not be run again: {type(error).__name__}: {error}"[:300]
-            if bad is None and quietly:
-                return
-            if bad is None:
-                bad = self._unlocated(suspect, why)
-            self.found.append(bad)
-            if self._directory is not None:
-                self._save(suspect, bad)
+                suspect.tape.names = {**names_of(suspect.tape.constants()), **self._early}
+            bad = judged(suspect)
+            if bad.located or not quietly:
+                self.found.append(bad)
+                if self._directory is not None:
+                    saved = save(self._directory, self._rank, suspect, bad, self._main)
+                    self.saved += [] if saved is None else [saved]
         finally:
             self.busy = self._taping.idle = False
             took = time.perf_counter() - begin
@@ -337,32 +335,6 @@ class BlackBox:
             self._governor.pause(took)
         if len(self.found) >= MANY:
             self.give_up("enough bad steps were seen")
-
-    def _save(self, suspect: Suspect, bad: BadStep) -> None:
-        assert self._directory is not None
-        try:
-            path = bad_files.save(self._directory, self._rank, suspect, bad, self._main)
-        except OSError as error:
-            warnings.warn(
-                f"isograd could not save step {suspect.step}: {error}. The training is not "
-                "affected.",
-                stacklevel=2,
-            )
-            return
-        self.saved.append(path)
-
-    def _sick(self) -> str:
-        """A weight that is not finite before the step."""
-        named = dict(self._model.named_parameters())
-        if bad_among(list(named.values()), ()).wait():
-            return next((n for n, p in named.items() if bad_among([p], ()).wait()), "")
-        return ""
-
-    def _unlocated(self, suspect: Suspect, why: str) -> BadStep:
-        bad = [loss for loss in suspect.losses if not math.isfinite(loss)]
-        kind = "nan" if any(math.isnan(loss) for loss in bad) or not bad else "inf"
-        reached = "loss" if bad else "weights" if suspect.optimizers else "gradient"
-        return BadStep(suspect.step, "", kind, reached=reached, how=f"not located: {why}")
 
 
 def _strange(optimizer: torch.optim.Optimizer) -> bool:
@@ -374,14 +346,3 @@ def _strange(optimizer: torch.optim.Optimizer) -> bool:
             if isinstance(value, float) and not math.isfinite(value):
                 return True
     return False
-
-
-def _names(constants: Sequence[Constant]) -> dict[int, str]:
-    """What the user calls the data."""
-    frame = sys._getframe(1)
-    found = {}
-    for constant in constants:
-        name = name_in_frames(constant.value, frame)
-        if name:
-            found[memory(constant.value)] = name
-    return found

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from isograd.capture.look import is_finite
 
+_norms: Any = torch._foreach_norm  # type: ignore[attr-defined]
+
 
 class Flag:
     """An answer that is there, or on its way from a device.
@@ -90,10 +92,10 @@ def bad_among(tensors: Sequence[Tensor], scalars: Sequence[float | Tensor]) -> F
         if not plain or any(t.is_complex() for t in dense):
             return Flag(not all(is_finite(t) for t in dense))
         # A sum of absolute values is finite only if all entries are, and cheap; it may overflow.
-        sums = torch.stack([n.float() for n in torch._foreach_norm(dense, 1)]).sum()
+        sums = torch.stack([n.float() for n in _norms(dense, 1)]).sum()
         if device.type == "cpu":
             if math.isfinite(sums.item()):
                 return Flag(False)
             return Flag(not all(is_finite(t) for t in dense))
-        large = torch.stack([n.float() for n in torch._foreach_norm(dense, math.inf)])
+        large = torch.stack([n.float() for n in _norms(dense, math.inf)])
         return Flag(~torch.isfinite(large).all())

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from isograd.capture.sites import Site
 from isograd.monitor.bad_hunt import Kept
 
+_copy_all: Any = torch._foreach_copy_  # type: ignore[attr-defined]
+
 
 class Keeper:
     """Keeps one step's state for each optimizer.
@@ -60,7 +62,7 @@ class Keeper:
                 self._memory.clear()
                 return None
             if targets:
-                torch._foreach_copy_(targets, sources)
+                _copy_all(targets, sources)
         groups = [
             {key: value for key, value in group.items() if key != "params"}
             for group in optimizer.param_groups

@@ -82,6 +82,7 @@ class StepEntry(Entry):
         drawn: State of the generators before it, where it may draw.
         attributes: Path of a module, name and value of what a call of the model changes.
         buffers: Buffers by name as they were before a call that writes to them.
+        dead: True for what belongs to a step that was thrown away.
     """
 
     place: tuple[CodeType, int] | None = None
@@ -89,6 +90,7 @@ class StepEntry(Entry):
     drawn: Drawn | None = None
     attributes: tuple[tuple[str, str, Any], ...] = ()
     buffers: dict[str, Tensor] = field(default_factory=dict)
+    dead: bool = False
 
 
 @dataclass(slots=True)
@@ -199,17 +201,17 @@ def cut(entries: Sequence[StepEntry]) -> StepTape:
     """The entries that a loss or a gradient of the step depends on.
 
     Raises:
-        NotPlayableError: If there is no backward pass.
+        NotPlayableError: If there is no backward pass, or an earlier step is needed.
     """
     writers: dict[int, list[int]] = {}
     for number, entry in enumerate(entries):
         first = entry.args[0] if entry.writes and entry.args else None
         if isinstance(first, Ref):
             writers.setdefault(first.entry, []).append(number)
-    stack = [n for n, entry in enumerate(entries) if entry.call == BACKWARD]
+    stack = [n for n, entry in enumerate(entries) if entry.call == BACKWARD and not entry.dead]
     if not stack:
         raise NotPlayableError("no backward pass was seen")
-    stack += [n for n, e in enumerate(entries) if _touches_gradients(e)]
+    stack += [n for n, e in enumerate(entries) if not e.dead and _touches_gradients(e)]
     wanted: set[int] = set()
     while stack:
         number = stack.pop()

@@ -16,36 +16,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C import _len_torch_function_stack
-from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 
 from isograd.capture.places import _is_user
 from isograd.monitor import functions, module_calls
 from isograd.monitor.changing import Changing
+from isograd.monitor.mode_stack import LowestMode
+from isograd.monitor.noting import MODE, draws, is_passed, name_of, not_noted, writes
 from isograd.monitor.step_tape import BACKWARD, Applied, Drawn, GradOf, StepEntry, StepTape, cut
-from isograd.monitor.tape import NOT_NOTED, Constant, Named, NotPlayableError, Ref, leaves, mapped
+from isograd.monitor.tape import Constant, Named, NotPlayableError, Ref, leaves, mapped
 
 # More calls than this before the model is called prepare data; only their result counts.
 CALLS = 2000
-# What passing a call through a mode takes besides our own code.
-_MODE = 1.5e-6
-_NOT_NOTED = NOT_NOTED - {"register_hook", "retain_grad", "requires_grad_"}
-# What is asked for most.
-_PASSED = frozenset(
-    getattr(Tensor, name).__get__
-    for name in "grad shape device dtype requires_grad is_leaf".split()
-)
-_WRITES = frozenset(
-    "__setitem__ __iadd__ __isub__ __imul__ __itruediv__ __ifloordiv__ __imod__ __ipow__ "
-    "__iand__ __ior__ __ixor__ register_hook retain_grad".split()
-)
-_DRAWS = (
-    "rand normal bernoulli multinomial dropout uniform exponential poisson cauchy geometric "
-    "rrelu gumbel scaled_dot_product_attention multi_head_attention rnn lstm gru".split()
-)
 
 
-class StepTaping(TorchFunctionMode):
+class StepTaping(LowestMode):
     """Notes the calls of the step in hand.
 
     Args:
@@ -70,9 +54,9 @@ class StepTaping(TorchFunctionMode):
         self._device = next((t.device.type for _, t in named), "cpu")
         self._changing = Changing(model)
         self._user: dict[CodeType, bool] = {}
-        self._on = self._in_stack = self._ready = False
+        self._on = self._ready = False
         self._depth = 1
-        self._handling = self._backwards = 0
+        self._backwards = 0
         self._paused = False
         self.forget()
 
@@ -110,14 +94,14 @@ class StepTaping(TorchFunctionMode):
             self._paused = False
             self.forget()
             if self.early:
-                self._push()
+                self.lay()
 
     def close(self) -> None:
         """Stop; what was noted stays."""
         if self._on:
             self._on = False
             self._depth = 1
-            self._pop()
+            self.lift()
 
     def pause(self) -> None:
         """The optimizer steps: what it does is none of the tape's business.
@@ -126,7 +110,7 @@ class StepTaping(TorchFunctionMode):
         """
         self._paused = True
         self._depth += 1
-        self._pop()
+        self.lift()
 
     def resume(self) -> None:
         """It has stepped; another may follow in the same step."""
@@ -134,7 +118,7 @@ class StepTaping(TorchFunctionMode):
             self._depth -= 1
         self._paused = False
         if self._on and not self._depth:
-            self._push()
+            self.lay()
 
     def ends_badly(self) -> float | None:
         """No more comes: the last loss if it is not finite; then it is taken as a root."""
@@ -143,6 +127,11 @@ class StepTaping(TorchFunctionMode):
             self._begin(BACKWARD, (loss,), {})
             return float(loss.detach())
         return None
+
+    def skip(self) -> None:
+        """What went backward so far was thrown away: a scaler left its step out."""
+        for entry in self._entries:
+            entry.dead = True
 
     @property
     def inside_backward(self) -> bool:
@@ -175,7 +164,7 @@ class StepTaping(TorchFunctionMode):
             self._begin(BACKWARD, tuple(roots), {})
         else:
             self._lose("a backward pass began at a tensor that is no scalar")
-        self._pop()
+        self.lift()
         self._depth += 1
         self.seconds += time.perf_counter() - begin
 
@@ -190,7 +179,7 @@ class StepTaping(TorchFunctionMode):
             if parameter.grad is not None:
                 self._gradients[id(parameter.grad)] = name
         if self._on and not self._depth:
-            self._push()
+            self.lay()
         self.seconds += time.perf_counter() - begin
 
     def __torch_function__(
@@ -198,27 +187,24 @@ class StepTaping(TorchFunctionMode):
     ) -> Any:
         """Run one call and note it."""
         kwargs = kwargs or {}
-        self._handling += 1
-        try:
+        with self.handling():
             return self._noting(func, args, kwargs)
-        finally:
-            self._handling -= 1
 
     def _noting(self, func: Any, args: Any, kwargs: Any) -> Any:
-        if func in _PASSED or self._lost or self._depth:
-            self.seconds += _MODE
+        if is_passed(func) or self._lost or self._depth:
+            self.seconds += MODE
             return func(*args, **kwargs)
         begin = time.perf_counter()
-        name = _name(func)
-        if name in _NOT_NOTED or (name == "__set__" and args[1] is None):
-            self.seconds += time.perf_counter() - begin + _MODE
+        name = name_of(func)
+        if not_noted(name) or (name == "__set__" and args[1] is None):
+            self.seconds += time.perf_counter() - begin + MODE
             return func(*args, **kwargs)
         number = self._begin(func, args, kwargs, name=name)
         middle = time.perf_counter()
         out = func(*args, **kwargs)
         end = time.perf_counter()
         self._end(number, out, args)
-        self.seconds += time.perf_counter() - end + middle - begin + _MODE
+        self.seconds += time.perf_counter() - end + middle - begin + MODE
         return out
 
     def enter(self, module: nn.Module, args: Any, kwargs: Any) -> int | None:
@@ -233,7 +219,7 @@ class StepTaping(TorchFunctionMode):
             return None
         begin = time.perf_counter()
         number = self._begin(self._paths[id(module)], args, kwargs, module.training)
-        self._pop()
+        self.lift()
         self._depth += 1
         self.seconds += time.perf_counter() - begin
         return number
@@ -254,7 +240,7 @@ class StepTaping(TorchFunctionMode):
             self._end(token, out, ())
             self._changing.left(self._model)
         if self._on and not self._depth:
-            self._push()
+            self.lay()
         self.seconds += time.perf_counter() - begin
 
     def _begin(
@@ -263,7 +249,7 @@ class StepTaping(TorchFunctionMode):
         if self._lost:
             return 0
         try:
-            writes = name in _WRITES or (name.endswith("_") and not name.endswith("__"))
+            writing = writes(name)
             device = self._device
             entry = StepEntry(
                 call,
@@ -272,10 +258,10 @@ class StepTaping(TorchFunctionMode):
                 torch.is_grad_enabled(),
                 (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)),
                 training,
-                writes,
+                writing,
                 self._place(),
             )
-            if writes and entry.args and isinstance(entry.args[0], Constant):
+            if writing and entry.args and isinstance(entry.args[0], Constant):
                 written = entry.args[0]
                 if not written.written and written.value.grad_fn is None:
                     needs = written.value.requires_grad
@@ -284,7 +270,7 @@ class StepTaping(TorchFunctionMode):
             if isinstance(call, str) and call != BACKWARD:
                 entry.drawn = Drawn.now()
                 entry.attributes, entry.buffers = self._changing.entered(self._model)
-            elif name and any(word in name for word in _DRAWS):
+            elif draws(name):
                 entry.drawn = Drawn.now()
         except Exception as error:  # a tape is not worth an error in the user's loop
             self._lose(str(error) or type(error).__name__)
@@ -298,8 +284,8 @@ class StepTaping(TorchFunctionMode):
         if self._lost or number >= len(self._entries):
             return
         try:
-            writes = self._entries[number].writes
-            for leaf, tensor in enumerate(leaves(args[0] if out is None and writes else out)):
+            given = out is None and self._entries[number].writes
+            for leaf, tensor in enumerate(leaves(args[0] if given else out)):
                 written = bool(args) and tensor is args[0] and id(tensor) in self._known
                 if id(tensor) not in self._names and not written:
                     self._known[id(tensor)] = weakref.ref(tensor), Ref(number, leaf)
@@ -347,31 +333,3 @@ class StepTaping(TorchFunctionMode):
     def _lose(self, why: str) -> None:
         self.forget()
         self._lost = why
-
-    def _push(self) -> None:
-        """Enter below all other modes: whoever entered one leaves it in order."""
-        if not self._in_stack and not self._handling:
-            self._in_stack = True
-            others = self._others()
-            for mode in (self, *others):
-                _push_mode(mode)
-
-    def _pop(self) -> None:
-        # While a call of ours runs, torch has taken the mode off and will put it back.
-        if self._in_stack and not self._handling:
-            self._in_stack = False
-            for mode in self._others():
-                _push_mode(mode)
-
-    def _others(self) -> list[Any]:
-        """Take all modes off; those that are not ours, the lowest first."""
-        modes = [_pop_mode() for _ in range(_len_torch_function_stack())]
-        return [mode for mode in reversed(modes) if mode is not self]
-
-
-def _name(func: Any) -> str:
-    name = getattr(func, "__name__", "")
-    if name == "__get__":
-        getter = getattr(getattr(func, "__self__", None), "__name__", "")
-        return getter if getter in ("T", "mT", "H", "mH", "real", "imag", "data") else "item"
-    return name

@@ -270,6 +270,7 @@ class Watch:
             run()
             return
         if self._box.listening:
+            self._box.saw_skips(self._scaling.skipped)
             run = self._box.around(root, run, self._safely)
         if not self._idle:
             self._safely(self._recorder.before_backward)

@@ -75,7 +75,7 @@ def found(bad: BadStep, code: str, advice: tuple[str, ...], *, low: bool) -> Fin
         evidence=_evidence(bad),
         advice=_advice(bad, advice),
         confidence=0.99 if bad.reproduced else 0.8,
-        step=bad.step,
+        step=bad.step or 0,
     )
 
 
