@@ -160,6 +160,7 @@ def _conclude(
             print("isograd: judging the run (Ctrl-C skips it)", file=sys.stderr)
         try:
             watch.ending = _words(ending)
+            watch.saw_error(ending.error or ending.left)
             watch.close()
         except KeyboardInterrupt:
             print("isograd: skipped", file=sys.stderr)

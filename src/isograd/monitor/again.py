@@ -79,8 +79,9 @@ class Again:
                 self._leave()
         stopped = isinstance(ending.error, _Enough)
         if self._hunt is not None and self.bad is None:
-            if ending.error is not None and not stopped:
-                self._hunt.saw_error(ending.error)
+            left = ending.left if ending.code else None
+            if not stopped and (ending.error or left) is not None:
+                self._hunt.saw_error(ending.error or left or _Enough())
             self._note(self.steps)
         return None if stopped else ending
 

@@ -75,9 +75,10 @@ def hunted(suspect: Suspect) -> BadStep | None:
         played: Sequence[float] = ()
         gradients: dict[str, Tensor | None] = {}
         if tape is not None:
-            with untouched(suspect.model) as guard:
+            model = alone(suspect.model)
+            with untouched(model) as guard:
                 guard.protect(c.value for c in tape.constants() if c.value.requires_grad)
-                played, gradients = _play(hunt, suspect.model, tape)
+                played, gradients = _play(hunt, model, tape)
         if hunt.found is None:
             gradients = {**gradients, **suspect.gradients}
             for kept in suspect.optimizers:
@@ -147,6 +148,12 @@ def copied(optimizer: torch.optim.Optimizer, memo: dict[int, Any]) -> torch.opti
         if name not in vars(twin) and not callable(value) and "hooks" not in name:
             setattr(twin, name, copy.deepcopy(value, memo))
     return twin
+
+
+def alone(model: nn.Module) -> nn.Module:
+    """The model, or a copy if its own gradients are waited for by other processes."""
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return copy.deepcopy(model) if several and torch.distributed.get_world_size() > 1 else model
 
 
 @contextmanager

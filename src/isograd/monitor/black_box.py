@@ -231,6 +231,9 @@ class BlackBox:
     def _refusal(self) -> str:
         if any(hasattr(p, "to_local") or p.device.type == "meta" for p in self._model.parameters()):
             return "weights that are split over processes cannot be run again by one"
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if several and any(isinstance(m, nn.SyncBatchNorm) for m in self._model.modules()):
+            return "its batch norm waits for other processes"
         return ""
 
     def _plan(self) -> None:

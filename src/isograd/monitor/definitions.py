@@ -33,7 +33,7 @@ class Definitions:
 
     def __init__(self, text: str, filename: str, package: str = "") -> None:
         self._filename = filename
-        self._body = ast.parse(text, filename).body
+        self._body = [_quiet(statement) for statement in ast.parse(text, filename).body]
         self._binds: dict[str, list[int]] = {}
         self._stars: list[int] = []
         for number, statement in enumerate(self._body):
@@ -92,6 +92,18 @@ class Definitions:
             except Exception as error:
                 for name in _bound(statement):
                     self._errors[name] = f"{type(error).__name__}: {error}"
+
+
+def _quiet(statement: ast.stmt) -> ast.stmt:
+    """A statement without the calls and loops inside of its branches."""
+    if not isinstance(statement, ast.If | ast.Try | ast.With):
+        return statement
+    for name in ("body", "orelse", "finalbody"):
+        branch: list[ast.stmt] = getattr(statement, name, [])
+        kept = [_quiet(inner) for inner in branch if not isinstance(inner, _NEVER)]
+        if branch:
+            setattr(statement, name, kept or [ast.copy_location(ast.Pass(), branch[0])])
+    return statement
 
 
 def _is_main(statement: ast.stmt) -> bool:

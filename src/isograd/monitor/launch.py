@@ -27,10 +27,12 @@ class Ending:
     Attributes:
         code: Its exit code.
         error: What it raised, or None.
+        left: The `SystemExit` that it left by, or None.
     """
 
     code: int
     error: BaseException | None = None
+    left: SystemExit | None = None
 
 
 def launch(program: Sequence[str], module: bool, starts: Starts, watches: list[Watch]) -> Ending:
@@ -87,7 +89,7 @@ def _run(program: Sequence[str], module: bool) -> Ending:
             sys.path.insert(0, str(Path(name).resolve().parent))
             runpy.run_path(name, run_name="__main__")
     except SystemExit as stop:
-        return Ending(_code(stop.code))
+        return Ending(_code(stop.code), left=stop)
     except KeyboardInterrupt as error:
         return Ending(_INTERRUPTED, error)
     except BaseException as error:

@@ -25,6 +25,7 @@ from isograd.monitor.alarms import Alarm, Alarms
 from isograd.monitor.black_box import BlackBox
 from isograd.monitor.clock import Clock
 from isograd.monitor.compiled import is_compiled, tell_when_compiled
+from isograd.monitor.crash import not_finite_in
 from isograd.monitor.governor import Governor
 from isograd.monitor.guarding import Guard
 from isograd.monitor.inflow import Inflow
@@ -113,6 +114,7 @@ class Watch:
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
         self.ending = f"stopped by {kind.__name__}" if kind is not None else ""
+        self.saw_error(error)
         self.close()
 
     @property
@@ -198,6 +200,19 @@ class Watch:
             self._rerun.close()
         if self._journal is not None:
             self._safely(self._conclude)
+
+    def saw_error(self, error: BaseException | None) -> None:
+        """The program stopped with an error: was something not finite then?"""
+        name = self._safely(lambda: not_finite_in(error))
+        if name and not any(alarm.name == "nonfinite" for alarm in self.alarms):
+            text = f"`{name}` was not finite when the program stopped"
+            self._safely(lambda: self._told(text))
+
+    def _told(self, text: str) -> None:
+        self._alarms.raise_(self.steps, "nonfinite", text)
+        if self._journal is not None and self.alarms:
+            alarm = self.alarms[-1]
+            self._journal.event(alarm.step, alarm.name, alarm.message, alarm.data)
 
     def log(self, **scalars: float) -> None:
         """Tell numbers that cannot be seen from outside.

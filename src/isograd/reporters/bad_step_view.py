@@ -36,6 +36,7 @@ ZH = {
     "{n} zeros": "{n} 个零",
     "then {kind} by {call}": "随后由 {call} 变为 {kind}",
     "it reached the {what}": "它到达了{what}",
+    "the program stopped with {what}": "程序因此停止：{what}",
     "the losses came out bit by bit as in the training": "损失与训练时逐位相同",
     "other losses came out than in the training": "得到的损失与训练时不同",
     "nothing went wrong when it was run again": "再次执行时没有出现问题",
@@ -98,7 +99,9 @@ def details(bad: BadStep, lang: str = "en") -> list[str]:
         kind = "NaN" if point.kind == "nan" else tell("infinity")
         out.append(tell("then {kind} by {call}", kind=kind, call=f"`{point.call}`") + at)
     if bad.reached and bad.located:
-        out.append(tell("it reached the {what}", what=tell(bad.reached)))
+        raised = ": " in bad.reached
+        template = "the program stopped with {what}" if raised else "it reached the {what}"
+        out.append(tell(template, what=tell(bad.reached)))
     if bad.note:
         out.append(bad.note)
     if not bad.located:
