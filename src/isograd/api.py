@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -91,7 +92,13 @@ def check(
 
         training = monitor.train_copy(model, step, optimizer, steps, train_step, snapshot)
         history = monitor.history(training, snapshot)
-    return diagnose(snapshot, training, history, target or type(model).__name__)
+    finite = math.isfinite(snapshot.loss)
+    bad = None
+    if not finite or any(p.nonfinite for p in snapshot.parameters.values()):
+        from isograd.capture.first_bad import first_bad_of
+
+        bad = first_bad_of(model, step)
+    return diagnose(snapshot, training, history, target or type(model).__name__, bad)
 
 
 def ripple(
@@ -247,6 +254,7 @@ def watch(
     on_alarm: Callable[[Alarm], None] | None = None,
     webhook: str | None = None,
     guard: str | None = None,
+    replay: bool = False,
 ) -> Watch:
     """Follow your own training loop.
 
@@ -266,6 +274,9 @@ def watch(
         webhook: Address that each alarm is posted to as JSON.
         guard: "skip" leaves out steps with a gradient that is not finite, "stop" raises
             TrainingStoppedError there; None changes nothing.
+        replay: Keep every step, outside of the budget, so that one that turns NaN is run again
+            at once and its first bad op named (`bad_steps`); without it, as far as the budget
+            reaches.
 
     Returns:
         An open watch with `diagnosis()`, `log(loss=...)`, `run`, `alarms` and `close()`.
@@ -273,6 +284,7 @@ def watch(
     Raises:
         ValueError: If the budget is negative or the guard unknown.
     """
+    from isograd.monitor.again import running
     from isograd.monitor.journal import Journal
     from isograd.monitor.training import history
     from isograd.monitor.watch import Watch
@@ -283,11 +295,11 @@ def watch(
 
     given = [optimizer] if hasattr(optimizer, "param_groups") else list(optimizer or ())  # type: ignore
     told = both(on_alarm, Webhook(webhook) if webhook else None)
-    watch = Watch(model, given, judge, budget, told, guard)  # type: ignore[arg-type]
+    watch = Watch(model, given, judge, budget, told, guard, replay)  # type: ignore[arg-type]
     if run is True:
         file = getattr(sys.modules.get("__main__"), "__file__", None)
         run = Path("isograd-runs") / (Path(file).stem if file else type(model).__name__.lower())
-    if run:
+    if run and not running():
         meta = {"model": type(model).__name__, "budget": budget}
         watch.writes(Journal(run, [name for name, _ in model.named_parameters()], meta))
     watch.open()

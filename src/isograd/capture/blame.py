@@ -105,7 +105,7 @@ class Blame:
         if node is not None:
             own, call, forward = self._forward_of(node)
             name = node.name()
-            site = Site(*(mine or theirs for mine, theirs in zip(site, own, strict=True)))
+            site = site.filled(own)
             ranges += forward
         phase = self._phase(node, inputs)
         new = Origin(

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isograd.cli import options, run_end
+from isograd.cli import options, program_file, run_end
 from isograd.cli.status_line import StatusLine
 from isograd.errors import IsogradError
 
@@ -46,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="exit with 1 if the program succeeds but there is a finding, or an alarm",
     )
     parser.add_argument("--full", action="store_true", help="show all evidence at the end")
+    parser.add_argument(
+        "--replay",
+        action="store_true",
+        help="keep every step, beyond the budget, so that one that turns NaN is run again and its "
+        "first bad op named; if that fails, run the program again up to there",
+    )
     parser.add_argument("--quiet", action="store_true", help="no status line, no verdict")
     options.add_language(parser)
     parser.add_argument(
@@ -57,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the program; its exit code, unless `--fail-on` asks for more."""
     program, module = _program(args)
+    from isograd.monitor.again import generators
     from isograd.monitor.journal import place
     from isograd.monitor.launch import launch
     from isograd.reporters import run_status
@@ -68,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     alarms: list[Alarm] = []
     speaks = not args.quiet and place()[0] == 0
     line = StatusLine()
+    begun = generators()
 
     def alarmed(alarm: Alarm) -> None:
         alarms.append(alarm)
@@ -79,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     def starts(model: Any, optimizers: Any) -> Watch:
         import isograd
 
-        return isograd.watch(
+        watch = isograd.watch(
             model,
             optimizers,
             run=directory if not watches else f"{directory}-part{len(watches) + 1}",
@@ -87,7 +95,10 @@ def run(args: argparse.Namespace) -> int:
             on_alarm=alarmed,
             webhook=args.webhook,
             guard=args.guard,
+            replay=args.replay,
         )
+        program_file.write(watch.run, program, module, len(watches), begun)
+        return watch
 
     done = threading.Event()
     if speaks:

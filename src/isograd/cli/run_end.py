@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from isograd.cli import options
+from isograd.cli import options, program_file
 
 if TYPE_CHECKING:
     from isograd.monitor.alarms import Alarm
@@ -60,6 +60,7 @@ def conclude(
             print(text, file=sys.stderr, flush=True)
         try:
             watch.ending = words(ending)
+            watch.saw_error(ending.error or ending.left)
             watch.close()
         except KeyboardInterrupt:
             print(run_status.line("the verdict was skipped", lang), file=sys.stderr)
@@ -67,6 +68,9 @@ def conclude(
         fine = fine and (diagnosis is None or diagnosis.ok)
         if speaks and watch.steps:
             _report(watch, lang, args.full)
+        now = watch.facts()
+        if args.replay and now.broke is not None and not any(b.located for b in now.bad_steps):
+            program_file.run_again(watch.run, lang, speaks)
     failed = (args.fail_on == "finding" and not fine) or (args.fail_on == "alarm" and alarms)
     return 1 if failed and ending.code == 0 else ending.code
 

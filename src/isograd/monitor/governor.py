@@ -59,7 +59,7 @@ class Governor:
     Attributes:
         bare: Seconds of a step without anything of ours; NaN until one was seen.
         own: Seconds charged in this step.
-        purses: By kind: `light`, `full`, `probe`, `tape`, `row`, `loss`.
+        purses: By kind: `light`, `full`, `probe`, `tape`, `row`, `loss`, `replay`.
     """
 
     def __init__(self, budget: float | None) -> None:
@@ -75,6 +75,7 @@ class Governor:
             "probe": Purse(0.20, 0.0, 0.0),
             "tape": Purse(0.0, 0.003, 1.0),
             "loss": Purse(0.0, 0.0, 0.0),  # what noting losses took; it thins itself
+            "replay": Purse(0.15, 0.010, 8.0),
         }
         self._began = math.nan
         self._last = math.nan
@@ -93,6 +94,10 @@ class Governor:
         """Charge measured time, which may be a part of a measurement."""
         self.own += seconds
         self.purses[kind].spent += seconds
+
+    def pause(self, seconds: float) -> None:
+        """Something took that long once, which is no part of a step and of no budget."""
+        self.own += seconds
 
     def price(self, kind: str, seconds: float) -> None:
         """Tell it what a whole measurement took; it was charged already."""

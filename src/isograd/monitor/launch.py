@@ -33,11 +33,13 @@ class Ending:
         code: Its exit code.
         error: What it raised, or None.
         unowned: True if an optimizer stepped whose parameters no module holds.
+        left: The `SystemExit` that it left by, or None.
     """
 
     code: int
     error: BaseException | None = None
     unowned: bool = False
+    left: SystemExit | None = None
 
 
 def launch(program: Sequence[str], module: bool, starts: Starts, watches: list[Watch]) -> Ending:
@@ -60,12 +62,26 @@ def launch(program: Sequence[str], module: bool, starts: Starts, watches: list[W
 
     finder = Finder(found)
     finder.open()
-    arguments, path = sys.argv, sys.path[:]
     try:
-        ending = _run(program, module)
-        return replace(ending, unowned=finder.unowned)
+        return replace(run_program(program, module), unowned=finder.unowned)
     finally:
         finder.close()
+
+
+def run_program(program: Sequence[str], module: bool) -> Ending:
+    """Run a program as `python` would.
+
+    Args:
+        program: Its file, or its module's name, and its arguments.
+        module: True for a module's name.
+
+    Returns:
+        How it ended. Its own exceptions are not raised.
+    """
+    arguments, path = sys.argv, sys.path[:]
+    try:
+        return _run(program, module)
+    finally:
         sys.argv, sys.path[:] = arguments, path
 
 
@@ -82,7 +98,7 @@ def _run(program: Sequence[str], module: bool) -> Ending:
             sys.path.insert(0, str(Path(name).resolve().parent))
             _run_file(os.path.abspath(name))
     except SystemExit as stop:
-        return Ending(_code(stop.code))
+        return Ending(_code(stop.code), left=stop)
     except KeyboardInterrupt as error:
         return Ending(_INTERRUPTED, error)
     except BaseException as error:

@@ -22,18 +22,21 @@ from torch import Tensor, nn
 from isograd.capture.missing import unreached
 from isograd.monitor import backwards, lasting
 from isograd.monitor.alarms import Alarm, Alarms
+from isograd.monitor.black_box import BlackBox
 from isograd.monitor.clock import Clock
 from isograd.monitor.compiled import is_compiled, tell_when_compiled
+from isograd.monitor.crash import not_finite_in
 from isograd.monitor.governor import Governor
 from isograd.monitor.guarding import Guard
 from isograd.monitor.inflow import Inflow
-from isograd.monitor.journal import Journal
+from isograd.monitor.journal import Journal, place
 from isograd.monitor.losses import Losses
 from isograd.monitor.measuring import Measuring
 from isograd.monitor.pulse import Beat, Pulse
 from isograd.monitor.recorder import Recorder
 from isograd.monitor.rerun import Rerun
 from isograd.monitor.scaling import Scaling, found
+from isograd.records.bad_step import BadStep
 from isograd.records.finding import Diagnosis
 from isograd.records.run_status import RunStatus
 from isograd.records.snapshot import Snapshot
@@ -73,6 +76,7 @@ class Watch:
         budget: float | None = None,
         alarmed: Callable[[Alarm], None] | None = None,
         guard: str | None = None,
+        replay: bool = False,
     ) -> None:
         self.failed = ""
         self.governor = Governor(budget)
@@ -94,6 +98,7 @@ class Watch:
         self._clock = Clock(model, optimizers, self)
         self._optimizers = list(optimizers)
         self._rerun: Rerun | None = None
+        self._box = BlackBox(model, self.governor, replay, place()[0])
         self._open = False
         self._idle = False
         self._left = 0
@@ -113,6 +118,7 @@ class Watch:
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
         self.ending = f"stopped by {kind.__name__}" if kind is not None else ""
+        self.saw_error(error)
         self.close()
 
     @property
@@ -124,6 +130,11 @@ class Watch:
     def run(self) -> Any:
         """Directory of the run file, or None without one."""
         return self._journal.directory if self._journal is not None else None
+
+    @property
+    def bad_steps(self) -> list[BadStep]:
+        """Steps that turned NaN or infinite, and where that began; oldest first."""
+        return self._box.found
 
     @property
     def steps(self) -> int:
@@ -155,12 +166,15 @@ class Watch:
             ok=self.concluded.ok if self.concluded is not None else None,
             ending=self.ending,
             failed=self.failed,
+            bad_steps=tuple(self.bad_steps),
+            broke=next((a.step for a in self.alarms if a.name == "nonfinite"), None),
         )
 
     def writes(self, journal: Journal) -> None:
         """Write what is seen from here on."""
         self._journal = journal
         self._losses = Losses(journal, self.governor)
+        self._box.directory = journal.directory
 
     def open(self) -> None:
         """Start watching; a second call changes nothing.
@@ -176,6 +190,7 @@ class Watch:
         lasting.add(self, self._model)
         self._rerun = self._safely(lambda: Rerun(self._model, self._optimizers))
         self._inflow.open()
+        self._safely(self._box.open)
         if self._safely(lambda: is_compiled(self._model)):
             self._becomes_compiled()
         elif self._rerun is not None:
@@ -192,6 +207,7 @@ class Watch:
             return
         self._open = False
         lasting.discard(self)
+        self._safely(self._box.close)
         self._stop_listening()
         self._clock.close()
         self._safely(self._measuring.leave)
@@ -219,6 +235,18 @@ class Watch:
         self._scaling.close()
         if self._rerun is not None:
             self._rerun.close()
+    def saw_error(self, error: BaseException | None) -> None:
+        """The program stopped with an error: was something not finite then?"""
+        name = self._safely(lambda: not_finite_in(error))
+        if name and not any(alarm.name == "nonfinite" for alarm in self.alarms):
+            text = f"`{name}` was not finite when the program stopped"
+            self._safely(lambda: self._told(text))
+
+    def _told(self, text: str) -> None:
+        self._alarms.raise_(self.steps, "nonfinite", text)
+        if self._journal is not None and self.alarms:
+            alarm = self.alarms[-1]
+            self._journal.event(alarm.step, alarm.name, alarm.message, alarm.data)
 
     def log(self, **scalars: float) -> None:
         """Tell numbers that cannot be seen from outside.
@@ -247,6 +275,8 @@ class Watch:
                 + (f" ({self.failed})" if self.failed else "")
             )
         training = self._recorder.training(self.failed, self._measuring.latest)
+        if self.bad_steps:
+            training = replace(training, bad=self.bad_steps[0])
         broken = [at for at, loss in enumerate(training.loss) if not math.isfinite(loss)]
         if broken and not training.stopped:
             # What comes after tells nothing.
@@ -278,6 +308,8 @@ class Watch:
             self._record(beat, False)
         if self._losses is not None:
             self._losses.flush()
+        for bad in self.bad_steps:
+            self._journal.event(bad.step or 0, "bad-step", bad.how, {"bad": bad.to_dict()})
         diagnosis = self.diagnosis() if self.steps else None
         self.concluded = diagnosis
         self._journal.event(self.steps, "cost", "what watching took", self.governor.summary())
@@ -285,9 +317,15 @@ class Watch:
 
     def _seen_backward(self, root: Any, run: Callable[[], None]) -> None:
         tensor = root if isinstance(root, Tensor) else None
-        if self.failed:
+        if self.failed or self._box.busy:
             run()
             return
+        if self._box.listening:
+            skipped = self._scaling.skipped
+            # A number that lies on another device is not waited for.
+            if not isinstance(skipped, Tensor) or skipped.device.type == "cpu":
+                self._box.saw_skips(int(skipped))
+            run = self._box.around(root, run, self._safely)
         if not self._idle:
             self._clock.new_backward()
             rerun = self._rerun
@@ -312,6 +350,7 @@ class Watch:
     def _becomes_compiled(self) -> None:
         """The training is, or is about to be, compiled: no mode or hook of ours may be in it."""
         self._safely(self._measuring.give_up)
+        self._safely(self._box.give_up)
         if self._rerun is not None:
             self._safely(self._rerun.give_up)
         self._inflow.give_up()
@@ -390,6 +429,7 @@ class Watch:
             self._measuring.seen_bare(float(noted))
         self._pulse.before_step(optimizer)
         self._recorder.before_step(optimizer)
+        self._box.before_step(optimizer, self.steps - 1)
         beat = self._pulse.beat
         if beat is not None:
             beat.clips += self._scaling.clips
@@ -406,6 +446,7 @@ class Watch:
             return
         try:
             self._recorder.after_step(optimizer)
+            self._box.after_step(optimizer)
         except Exception as error:
             self._step_aside(error)
 
@@ -417,6 +458,7 @@ class Watch:
         try:
             self._ended()
             self._measuring.leave()
+            self._box.end_step()
             if self._open:
                 self._plan()
         except Exception as error:
@@ -452,7 +494,14 @@ class Watch:
         self._scaling.wanted = pulse.light
         self._measuring.next_step(self.steps)
         taping = self._rerun is not None and self._rerun.listening
-        if recorder.full or pulse.light or self._measuring.on or taping or self._guard:
+        if (
+            recorder.full
+            or pulse.light
+            or self._measuring.on
+            or taping
+            or self._guard
+            or self._box.listening
+        ):
             self._inflow.resume()
             return
         kinds = ("light", "full", "row") if self._journal is not None else ("light", "full")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from isograd.records.bad_step import BadStep
+
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
@@ -21,6 +23,8 @@ class RunStatus:
         ok: True if that is no alarm; None before the end.
         ending: How it ended, if not of itself.
         failed: Why watching stopped, or "".
+        bad_steps: Steps that turned NaN or infinite, and where that began.
+        broke: The first step whose loss or gradient was not finite; None if none was.
     """
 
     steps: int
@@ -34,3 +38,5 @@ class RunStatus:
     ok: bool | None = None
     ending: str = ""
     failed: str = ""
+    bad_steps: tuple[BadStep, ...] = ()
+    broke: int | None = None

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from statistics import median
 
+from isograd.records.bad_step import BadStep
 from isograd.records.snapshot import Snapshot
 
 
@@ -166,6 +167,7 @@ class Training:
             lands in the valley, 2 at the limit of stability, about 1 if batches disagree.
         broke: Measurement of a step like the one that was not finite, on the weights before it.
         clip_ratio: Gradient norm that the optimizer saw / norm after the backward pass.
+        bad: Where the first step that was not finite went wrong, if it was run again.
     """
 
     loss: tuple[float, ...]
@@ -186,6 +188,7 @@ class Training:
     targets: tuple[float, ...] = ()
     secant: tuple[float, ...] = ()
     broke: Snapshot | None = None
+    bad: BadStep | None = None
 
     def update_ratio(self) -> float:
         """Median over parameters and steps of norm of the update / norm of the weight."""

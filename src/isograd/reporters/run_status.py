@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from isograd.records.finding import Finding
 from isograd.records.run_status import RunStatus
-from isograd.reporters import layout, run_list
+from isograd.reporters import bad_step_view, layout, run_list
 from isograd.reporters.language import speaker, translate
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def ending(
             found = tell("{n} findings" if len(alarms) > 1 else "1 finding", n=len(alarms))
             yield Text(f"isograd: {found}", "bold")
         yield from _finding(finding, lang, width)
+    yield from bad_step_view.ending_lines(now, lang)
     facts = [tell("watched 1 step" if now.steps == 1 else "watched {n} steps", n=now.steps)]
     if now.alarms:
         facts.append(_alarms(now.alarms, lang))

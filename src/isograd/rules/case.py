@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from isograd.records import Chain, LayerSpeed, Link, LossCall, Op, Snapshot
+from isograd.records.bad_step import BadStep
 from isograd.records.chain import decades
 from isograd.records.finding import Cause
 from isograd.records.training import (
@@ -89,10 +90,22 @@ class Case:
     Attributes:
         snapshot: The measurement.
         training: A short training, or None.
+        bad: Where a step that is not finite went wrong, if that was looked for.
     """
 
     snapshot: Snapshot
     training: Training | None = None
+    bad: BadStep | None = None
+
+    @property
+    def found(self) -> BadStep | None:
+        """Where NaN or infinity began, if it was looked for."""
+        return self.bad if self.training is None else self.training.bad or self.bad
+
+    @property
+    def located(self) -> bool:
+        """True if the op or tensor where NaN or infinity began is known."""
+        return self.found is not None and self.found.located
 
     def has(self, name: str) -> bool:
         """True if the data a rule names is there."""

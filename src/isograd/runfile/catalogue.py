@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from isograd.runfile import segments
+from isograd.runfile import bad_steps, segments
 from isograd.runfile.frames import MAGIC, Frame, Kind, decode_json
 from isograd.runfile.layout import Layout
 from isograd.runfile.log import alive
@@ -132,7 +132,10 @@ def own_files(directory: Path) -> list[Path]:
     return [
         directory / name
         for name in names
-        if segments.parse_name(name.removesuffix(segments.UNFINISHED)) is not None
+        if (
+            segments.parse_name(name.removesuffix(segments.UNFINISHED)) is not None
+            or bad_steps.is_own(name)
+        )
         and not (directory / name).is_symlink()
     ]
 
