@@ -277,7 +277,7 @@ class Watch:
         for beat in self._pulse.drain():
             self._record(beat, False)
         if self._losses is not None:
-            self._losses.flush()
+            self._losses.finish()
         diagnosis = self.diagnosis() if self.steps else None
         self.concluded = diagnosis
         self._journal.event(self.steps, "cost", "what watching took", self.governor.summary())
