@@ -25,19 +25,22 @@ def add_language(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_html(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """Add `--html` and `--force`."""
+def add_html(
+    parser: argparse.ArgumentParser, default: str | None = None, *, force: bool = True
+) -> None:
+    """Add `--html`, and `--force` unless the verb has one of its own."""
     parser.add_argument(
         "--html",
         metavar="FILE",
         default=default,
         help="write a page that needs no network" + (f"; default: {default}" if default else ""),
     )
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="overwrite FILE even if it is no isograd page (its own pages are always renewed)",
-    )
+    if force:
+        parser.add_argument(
+            "--force",
+            action="store_true",
+            help="overwrite FILE even if it is no isograd page (its own pages are always renewed)",
+        )
 
 
 def language(args: argparse.Namespace) -> str:

@@ -307,7 +307,7 @@ class Watch:
         for beat in self._pulse.drain():
             self._record(beat, False)
         if self._losses is not None:
-            self._losses.flush()
+            self._losses.finish()
         for bad in self.bad_steps:
             self._journal.event(bad.step or 0, "bad-step", bad.how, {"bad": bad.to_dict()})
         diagnosis = self.diagnosis() if self.steps else None
