@@ -60,7 +60,7 @@ class FixReport:
         if best.proven:
             yield Text()
             yield Text(say("before and after: {fix}", fix=title(best, self._lang)), "bold")
-            yield self._compared(best)
+            yield self._compared(best, ranges=options.max_width >= 90)
 
     def _rows(self, trials: Sequence[Trial], width: int) -> Iterator[Text]:
         """For each trial its title with the verdict, and below it its numbers in columns."""
@@ -114,7 +114,7 @@ class FixReport:
         cells = _measured(trial.finding.code, trial.predicted, trial.after, time)
         return [*cells[:-1], chance(trial)]
 
-    def _compared(self, trial: Trial) -> RenderableType:
+    def _compared(self, trial: Trial, ranges: bool) -> RenderableType:
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False, header_style="dim")
@@ -122,7 +122,7 @@ class FixReport:
         for name in ("no change", "random change", "fixed"):
             table.add_column(self._say(name), justify="right")
         for row in compared(trial, self._say):
-            table.add_row(*row)
+            table.add_row(*(row if ranges else (cell.split(" [")[0] for cell in row)))
         return table
 
 
