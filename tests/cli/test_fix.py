@@ -57,7 +57,7 @@ def stub(here, monkeypatch):
 
     monkeypatch.setattr(api, "check", check)
     monkeypatch.setattr(api, "fix", fix)
-    monkeypatch.setattr(patching, "patched", lambda trial, target: trial)
+    monkeypatch.setattr(patching, "patched", lambda trial, target, sites: trial)
     return told
 
 
