@@ -196,7 +196,8 @@ def fix(
     Raises:
         ModelError: If the model has no parameters, or all are frozen.
         StepError: If the step raises, changes the model, or returns no scalar with a graph.
-        ValueError: If `steps`, `seeds`, `time_limit` or `jobs` is out of range.
+        ValueError: If `steps`, `seeds`, `time_limit` or `jobs` is out of range, or the backend
+            unknown.
     """
     from isograd import fixes
     from isograd.fixes.rewind import Rewind
@@ -210,6 +211,8 @@ def fix(
     ):
         if value is not None and value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    if backend not in (None, *fixes.BACKENDS):
+        raise ValueError(f"`backend` must be one of {', '.join(fixes.BACKENDS)}, got {backend!r}.")
 
     def alarms(setup: Setup) -> tuple[tuple[str, str], ...]:
         length = _FIX_STEPS if setup.optimizer is not None else 0

@@ -26,21 +26,21 @@ def add_language(parser: argparse.ArgumentParser) -> None:
 
 
 def add_html(
-    parser: argparse.ArgumentParser, default: str | None = None, *, force: bool = True
+    parser: argparse.ArgumentParser, default: str | None = None, *, force: str = ""
 ) -> None:
-    """Add `--html`, and `--force` unless the verb has one of its own."""
+    """Add `--html` and `--force`; `force` is what else the latter does."""
     parser.add_argument(
         "--html",
         metavar="FILE",
         default=default,
         help="write a page that needs no network" + (f"; default: {default}" if default else ""),
     )
-    if force:
-        parser.add_argument(
-            "--force",
-            action="store_true",
-            help="overwrite FILE even if it is no isograd page (its own pages are always renewed)",
-        )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="overwrite FILE even if it is no isograd page (its own pages are always renewed)"
+        + force,
+    )
 
 
 def language(args: argparse.Namespace) -> str:

@@ -98,7 +98,7 @@ def combined(key: int, first: Candidate, second: Candidate) -> Candidate:
     """Both fixes, one after the other."""
     parts = tuple(p for c in (first, second) for p in (c.fix.parts or (c.fix,)))
     order: tuple[Part, ...] = ("optimizer", "model", "step")
-    part = max((p.part for p in parts), key=order.index)
+    part = order[max(order.index(p.part) for p in parts)]
     fix = Fix(
         "combination",
         " + ".join(p.title for p in parts),
