@@ -55,4 +55,6 @@ class Setting(Kind):
         value = fix.parameters["value"]
         text = repr(tuple(value) if isinstance(value, list) else value)
         file, call = constructor(source)
-        file.set_argument(call, self.key, text, None)
+        names = source.sites.arguments
+        place = names.index(self.key) if self.key in names else None
+        file.set_argument(call, self.key, text, place)

@@ -129,8 +129,10 @@ def _add_loop(source: Source, limit: float) -> None:
         f"    optimizer.step()\n"
         f"    return loss\n"
     )
-    end = source.home.span(value.elts[-1])[1]
-    source.home.edit(end, end, ", train_step")
+    last, home = value.elts[-1], source.home
+    _, end = home.span(last)
+    margin = home.text[home.offset(last.lineno, 0) : home.span(last)[0]]
+    home.edit(end, end, ", train_step" if margin.strip() else f",\n{margin}train_step")
 
 
 def raw_norms(training: Training) -> list[float]:

@@ -13,6 +13,7 @@ from isograd.fixes.expressions import wrapped
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.patches.source import Source
 from isograd.fixes.patches.syntax import NotInSourceError
+from isograd.fixes.patches.text import File
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -63,7 +64,7 @@ class LossShape(Kind):
             for f, n in source.nodes_at(p["line"], ast.BinOp)
             if isinstance(n.op, ast.Sub)  # type: ignore[attr-defined]
         ]
-        calls = source.calls_at(p["line"], [p["call"]])
+        calls = source.calls_at(p["line"], [p["call"]]) or _of_two(source, p["line"])
         if calls:
             file, call = calls[-1]
             first: ast.expr = call.args[0]
@@ -73,6 +74,12 @@ class LossShape(Kind):
         else:
             raise NotInSourceError(f"no difference was found at {p['line']}")
         file.replace(first, wrapped(file.code(first)) + ".squeeze(-1)")
+
+
+def _of_two(source: Source, line: str | None) -> list[tuple[File, ast.Call]]:
+    """The outermost call of two tensors at a line: `criterion(output, target)`."""
+    found = [(f, n) for f, n in source.nodes_at(line, ast.Call) if len(n.args) == 2]
+    return found[:1]
 
 
 def _differ(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
