@@ -53,7 +53,7 @@ class CrossEntropy(Kind):
         return Proposal(
             f"{new} instead of {name}",
             {"call": name, "line": line},
-            snippet=f"F.{new}(logits, targets)\n",
+            snippet=f"loss = F.{new}(logits, targets)\n",
             undo=f"Put {name} back.",
             weight=0.5,
         )

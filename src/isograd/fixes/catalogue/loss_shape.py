@@ -13,7 +13,6 @@ from isograd.fixes.expressions import wrapped
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.patches.source import Source
 from isograd.fixes.patches.syntax import NotInSourceError
-from isograd.fixes.patches.text import File
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -38,7 +37,7 @@ class LossShape(Kind):
                 yield Proposal(
                     "the prediction in the shape of the target",
                     {"call": call.name, "line": call.source},
-                    snippet="prediction.squeeze(-1)  # before it meets the target\n",
+                    snippet="prediction = prediction.squeeze(-1)  # before it meets the target\n",
                     undo="Remove squeeze.",
                     weight=0.4,
                 )
@@ -64,7 +63,7 @@ class LossShape(Kind):
             for f, n in source.nodes_at(p["line"], ast.BinOp)
             if isinstance(n.op, ast.Sub)  # type: ignore[attr-defined]
         ]
-        calls = source.calls_at(p["line"], [p["call"]]) or _of_two(source, p["line"])
+        calls = source.calls_at(p["line"], [p["call"]]) or source.calls_of_two(p["line"])
         if calls:
             file, call = calls[-1]
             first: ast.expr = call.args[0]
@@ -74,12 +73,6 @@ class LossShape(Kind):
         else:
             raise NotInSourceError(f"no difference was found at {p['line']}")
         file.replace(first, wrapped(file.code(first)) + ".squeeze(-1)")
-
-
-def _of_two(source: Source, line: str | None) -> list[tuple[File, ast.Call]]:
-    """The outermost call of two tensors at a line: `criterion(output, target)`."""
-    found = [(f, n) for f, n in source.nodes_at(line, ast.Call) if len(n.args) == 2]
-    return found[:1]
 
 
 def _differ(a: tuple[int, ...], b: tuple[int, ...]) -> bool:

@@ -49,7 +49,6 @@ class OutputLayer(Kind):
                 "line": op.source,
                 "inside": bool(op.module_type),
             },
-            snippet=f"# leave out {op.name}: the loss takes the outputs as they are\n",
             undo=f"Put {op.name} back.",
             weight=0.5,
         )

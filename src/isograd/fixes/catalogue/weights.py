@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
@@ -133,12 +133,28 @@ def lines(
     )
 
 
-def predicted(model: nn.Module, snapshot: Snapshot, wanted: float) -> float | None:
+def slope(activation: str) -> float:
+    """Mean square derivative of an activation that `SIGMA_W` knows, where it is stable."""
+    return 1 / SIGMA_W.get(activation, 1.0) ** 2
+
+
+def predicted(
+    model: nn.Module,
+    snapshot: Snapshot,
+    wanted: float | Callable[[Any], float],
+    slope: float | None = None,
+) -> float | None:
     """Decades of the main chain once each weight op has the wanted scale.
 
     The gain of a weight op is in proportion to the scale of its weight (its norm grows with it),
     so each link is moved by log10 of the change. The activations are taken to work as theory says
-    at that scale, with a mean square derivative of `1 / sigma_w**2`.
+    at that scale, with a mean square derivative of `1 / sigma_w**2` unless it is given.
+
+    Args:
+        model: As it is.
+        snapshot: Measured on it.
+        wanted: sigma_w of all layers, or of each.
+        slope: Mean square derivative of the activations.
     """
     chain = snapshot.main_chain()
     if chain is None or not chain.links:
@@ -150,9 +166,11 @@ def predicted(model: nn.Module, snapshot: Snapshot, wanted: float) -> float | No
         if link.kind == "weight" and isinstance(getattr(layer, "weight", None), nn.Parameter):
             # A gradient of norm 1 leaves W^T g with norm sqrt(fan_in * variance) in the mean.
             now = sigma_w(layer.weight)  # type: ignore[union-attr, arg-type]
-            total += link.decades + decades(wanted) - decades(now) if now else decades(wanted)
+            then = wanted(layer) if callable(wanted) else wanted
+            total += link.decades + decades(then) - decades(now) if now else decades(then)
         elif link.kind == "activation" and snapshot.ops[link.op_index].units is not None:
-            total -= decades(wanted)
+            square = slope if slope is not None or callable(wanted) else 1 / wanted**2
+            total += decades(square or 1.0) / 2
         else:
             total += link.decades
     total += chain.links[-1].decades

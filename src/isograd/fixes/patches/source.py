@@ -212,6 +212,10 @@ class Source:
         found = [n for n in ast.walk(file.tree) if isinstance(n, kind) and covers(n, line)]
         return [(file, node) for node in found]
 
+    def calls_of_two(self, source: str | None) -> list[tuple[File, ast.Call]]:
+        """Calls of two arguments at a line, outer ones first: `criterion(output, target)`."""
+        return [(f, n) for f, n in self.nodes_at(source, ast.Call) if len(n.args) == 2]
+
     # Names of modules.
 
     def nn(self, file: File | None = None) -> str:
