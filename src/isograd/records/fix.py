@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -62,7 +62,7 @@ class Fix:
         return _applier("apply")(self, model, optimizer)
 
     @contextmanager
-    def temporarily(self, model: Any, optimizer: Any = None) -> Iterator[Any]:
+    def temporarily(self, model: Any, optimizer: Any = None) -> Generator[Any, None, None]:
         """Carry it out for the length of a `with` block.
 
         Afterwards modules, hooks, parameters, buffers and optimizer are as before, bit for bit,

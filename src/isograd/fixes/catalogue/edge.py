@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from isograd.fixes.catalogue import weights
 from isograd.fixes.kind import Case, Proposal, register
 from isograd.fixes.layers import usual_activation, weighted
+from isograd.fixes.prediction import product
 from isograd.fixes.written import Names, Written
 from isograd.theory.edge import edge_of_chaos
 
@@ -46,7 +46,7 @@ class EdgeOfChaos(Written):
             f"edge of chaos of {activation}: sigma_w {sigma_w:.3g}, "
             + ("biases that centre" if centred else f"sigma_b {sigma_b:g}"),
             {"sigma_w": sigma_w, "sigma_b": sigma_b, "centred": centred},
-            weights.predicted(model, case.snapshot, sigma_w),
+            product(model, case.snapshot, sigma_w, activation, sigma_b=sigma_b, centred=centred),
         )
 
     def lines(self, names: Names, parameters: dict[str, Any]) -> str:

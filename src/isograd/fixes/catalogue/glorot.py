@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from isograd.fixes.catalogue import weights
 from isograd.fixes.kind import Case, Proposal, register
 from isograd.fixes.layers import usual_activation, weighted
+from isograd.fixes.prediction import product
 from isograd.fixes.written import Names, Written
 
 _SQUASHING = ("sigmoid", "tanh", "hardtanh", "softsign", "identity")
@@ -29,9 +29,7 @@ class Glorot(Written):
         activation = usual_activation(case.snapshot)
         if activation not in _SQUASHING or not any(True for _ in weighted(model)):
             return
-        predicted = None
-        if activation != "sigmoid":
-            predicted = weights.predicted(model, case.snapshot, sigma, weights.slope(activation))
+        predicted = product(model, case.snapshot, sigma, activation)
         yield self.proposal(
             model, f"Glorot initialisation for {activation}, biases 0", {}, predicted
         )

@@ -14,6 +14,7 @@ from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.layers import activation_name, hidden_activations, layer_classes, weighted
 from isograd.fixes.patches.source import Source
 from isograd.fixes.places import New
+from isograd.fixes.prediction import product
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -50,7 +51,7 @@ class Tailored(Kind):
         yield Proposal(
             f"LeakyReLU tailored to {len(ops)} layers: slope {slope:g}, weights at gain 1",
             {**where, "slope": slope},
-            weights.predicted(model, case.snapshot, sigma),
+            product(model, case.snapshot, sigma, "leaky_relu", slope=slope),
             swap and swap + weights.lines("model", "nn", sigma, classes=layer_classes(model)),
             "Put the activation back.",
             1.5,

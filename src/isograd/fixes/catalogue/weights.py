@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import nn
@@ -14,16 +14,15 @@ from isograd.fixes.layers import (
     as_source,
     layer_classes,
     set_scale,
-    sigma_w,
     usual_activation,
     weighted,
 )
 from isograd.fixes.patches import initialisation
 from isograd.fixes.patches.source import Source
 from isograd.fixes.patches.syntax import NotInSourceError
+from isograd.fixes.prediction import product
 from isograd.fixes.setup import Setup
-from isograd.records import Finding, Snapshot
-from isograd.records.chain import decades
+from isograd.records import Finding
 from isograd.records.fix import Fix
 
 _NAMES = {"relu": "He", "tanh": "LeCun", "selu": "LeCun", "identity": "LeCun"}
@@ -66,9 +65,7 @@ class Weights(Kind):
         return Proposal(
             title,
             {"sigma_w": wanted, "orthogonal": orthogonal},
-            predicted(case.setup.model, case.snapshot, wanted)
-            if usual_activation(case.snapshot) in SIGMA_W
-            else None,
+            product(case.setup.model, case.snapshot, wanted, usual_activation(case.snapshot)),
             snippet,
             "Remove the loop that sets the weights.",
         )
@@ -131,47 +128,3 @@ def lines(
         f"        if layer.bias is not None:\n"
         f"            {nn_name}.init.zeros_(layer.bias)\n"
     )
-
-
-def slope(activation: str) -> float:
-    """Mean square derivative of an activation that `SIGMA_W` knows, where it is stable."""
-    return 1 / SIGMA_W.get(activation, 1.0) ** 2
-
-
-def predicted(
-    model: nn.Module,
-    snapshot: Snapshot,
-    wanted: float | Callable[[Any], float],
-    slope: float | None = None,
-) -> float | None:
-    """Decades of the main chain once each weight op has the wanted scale.
-
-    The gain of a weight op is in proportion to the scale of its weight (its norm grows with it),
-    so each link is moved by log10 of the change. The activations are taken to work as theory says
-    at that scale, with a mean square derivative of `1 / sigma_w**2` unless it is given.
-
-    Args:
-        model: As it is.
-        snapshot: Measured on it.
-        wanted: sigma_w of all layers, or of each.
-        slope: Mean square derivative of the activations.
-    """
-    chain = snapshot.main_chain()
-    if chain is None or not chain.links:
-        return None
-    modules = dict(model.named_modules())
-    total = 0.0
-    for link in chain.links[:-1]:
-        layer = modules.get(link.module)
-        if link.kind == "weight" and isinstance(getattr(layer, "weight", None), nn.Parameter):
-            # A gradient of norm 1 leaves W^T g with norm sqrt(fan_in * variance) in the mean.
-            now = sigma_w(layer.weight)  # type: ignore[union-attr, arg-type]
-            then = wanted(layer) if callable(wanted) else wanted
-            total += link.decades + decades(then) - decades(now) if now else decades(then)
-        elif link.kind == "activation" and snapshot.ops[link.op_index].units is not None:
-            square = slope if slope is not None or callable(wanted) else 1 / wanted**2
-            total += decades(square or 1.0) / 2
-        else:
-            total += link.decades
-    total += chain.links[-1].decades
-    return total if math.isfinite(total) else None
