@@ -51,6 +51,8 @@ def off_scale(case: Situation) -> bool:
         stats = op.inputs
         if stats is None or op.sources or op.kind == "loss" or stats.rms == 0:
             continue
+        if not math.isfinite(stats.rms):
+            continue  # no scale is at fault
         uneven = stats.columns is not None and stats.columns > _SPREAD
         if not _SMALL < stats.rms < _LARGE or (uneven and stats.rms > 1):
             return True

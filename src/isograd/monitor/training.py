@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from statistics import median
 from typing import Any, cast
 
 import torch
@@ -23,10 +24,12 @@ from isograd.monitor.clock import Clock
 from isograd.monitor.flow import Flow
 from isograd.monitor.leak import sample_leak
 from isograd.monitor.recorder import Recorder
+from isograd.monitor.scalers import followed_scalers
 from isograd.monitor.tampering import flows
 from isograd.monitor.terms import NoSuchTermError
 from isograd.monitor.twins import MANY_DRAWS, input_use, shuffled_loss
 from isograd.monitor.unregistered import unregistered
+from isograd.monitor.widen import widened
 from isograd.records.history import History
 from isograd.records.snapshot import Snapshot
 from isograd.records.training import (
@@ -49,6 +52,9 @@ _DRAWS = 12
 _PATIENCE = 4
 # A loss that is halved leaves little to ask.
 _WELL = 0.5
+# A factor between the loss of the step and the root of the backward pass that only a loss scale
+# gives: batches scatter by less.
+_SCALED = 1024.0
 # Plain SGD at a rate at which a net with sane gradients moves and does not diverge.
 _DEFAULT_RATE = 0.01
 
@@ -83,6 +89,7 @@ def train_copy(
         trainer = copied_optimizer(optimizer, model, twin)
         generators = RandomState()
         training = _followed(twin, trainer, step, train_step, steps)
+        training = _unscaled(training, start)
         if not training.stopped:
             training = replace(training, uses=input_use(twin, step))
         training = replace(training, scheduled=_scheduled(trainer, training.learning_rate))
@@ -102,7 +109,7 @@ def train_copy(
                     failing = not _helped(training, samples)
                 late = learnt(training, longer, constant)
                 case = replace(case, late=late, failing=failing)
-            for change in (*settings(case), *flows(case)):
+            for change in (*settings(case), *flows(case), *widened(case)):
                 generators.restore()
                 replay = _replay(case, change, step, train_step, steps)
                 if replay is not None:
@@ -134,7 +141,13 @@ def _followed(
     stopped = ""
     broke = None
     try:
-        with observed(lambda _: recorder.before_backward(), recorder.saw_backward):
+        with (
+            followed_scalers() as scalers,
+            observed(
+                lambda _: recorder.before_backward(),
+                lambda root: recorder.saw_backward(scalers.true_loss(root)),
+            ),
+        ):
             for number in range(steps):
                 for kept, now in zip(before, whole, strict=True):
                     kept.copy_(now)
@@ -160,7 +173,19 @@ def _followed(
         broke = _reproduced(twin, step)
     if not stopped and steps and not recorder.steps:
         stopped = NO_STEP
-    return replace(recorder.training(stopped, _end(twin, step)), broke=broke)
+    training = replace(recorder.training(stopped, _end(twin, step)), broke=broke)
+    return replace(training, loss_scale=median(scalers.seen)) if scalers.seen else training
+
+
+def _unscaled(training: Training, start: Snapshot | None) -> Training:
+    """Losses of a loop that multiplies its loss by hand, without the factor."""
+    if start is None or not training.loss or training.loss_scale != 1 or not start.loss:
+        return training
+    factor = training.loss[0] / start.loss
+    if not _SCALED <= factor < math.inf:
+        return training
+    losses = tuple(loss / factor for loss in training.loss)
+    return replace(training, loss=losses, loss_scale=factor)
 
 
 def _reproduced(twin: nn.Module, step: Step) -> Snapshot | None:
@@ -225,7 +250,10 @@ def _replay(
     uses = None
     with (
         change.entered(twin, trainer),
-        observed(lambda _: None, lambda loss: losses.append(float(loss.detach()))),
+        followed_scalers(case.training.loss_scale) as scalers,
+        observed(
+            lambda _: None, lambda root: losses.append(float(scalers.true_loss(root).detach()))
+        ),
     ):
         for _ in range(steps):
             try:
@@ -253,7 +281,12 @@ def _longer(
     """The training that failed, continued: some nets stand on a plateau before they learn."""
     losses: list[float] = []
     uses: float | None = None
-    with observed(lambda _: None, lambda loss: losses.append(float(loss.detach()))):
+    with (
+        followed_scalers(training.loss_scale) as scalers,
+        observed(
+            lambda _: None, lambda root: losses.append(float(scalers.true_loss(root).detach()))
+        ),
+    ):
         for _ in range(_PATIENCE):
             for _ in range(steps):
                 try:
