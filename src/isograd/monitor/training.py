@@ -371,12 +371,18 @@ def history(training: Training, snapshot: Snapshot) -> History:
 
 def _copied(model: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(model)
+        twin = copy.deepcopy(model)
     except Exception as error:
         raise StepError(
             f"the model cannot be copied for a short training: {error}",
             causes=("the model keeps a tensor with a graph; detach it", "pass steps=0"),
         ) from error
+    # Hooks on parameters are no part of a copy; one that masks a gradient is part of the training.
+    for own, other in zip(model.parameters(), twin.parameters(), strict=True):
+        for hook in tuple((own._backward_hooks or {}).values()):
+            if other.requires_grad:
+                other.register_hook(hook)
+    return twin
 
 
 def _end(twin: nn.Module, step: Step) -> Snapshot | None:
