@@ -32,10 +32,8 @@ def flows(case: Situation) -> Iterator[Change]:
     if target is not None:
         mean, std, power = target
         yield Change("targets", _standardised_targets(mean, std, power), std)
-    if (
-        case.poor
-        and not case.late
-        and any(cut.split(" ")[0] in DETACHING for cut in (case.start.cuts if case.start else ()))
+    if case.poor and any(
+        cut.split(" ")[0] in DETACHING for cut in (case.start.cuts if case.start else ())
     ):
         yield Change("detach", attached)
     if case.failing and not case.late and not case.whole_step:

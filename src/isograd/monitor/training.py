@@ -50,6 +50,8 @@ NO_STEP = "the optimizer took no step"
 _DRAWS = 12
 # How many times as long a training that fails is given before it is said to learn nothing.
 _PATIENCE = 4
+# Changes of what learns, which are given the time that the training as it stands was given.
+_STRUCTURAL = ("frozen", "detach")
 # A loss that is halved leaves little to ask.
 _WELL = 0.5
 # A factor between the loss of the step and the root of the backward pass that only a loss scale
@@ -111,7 +113,9 @@ def train_copy(
                 case = replace(case, late=late, failing=failing)
             for change in (*settings(case), *flows(case), *widened(case)):
                 generators.restore()
-                replay = _replay(case, change, step, train_step, steps)
+                patient = change.name in _STRUCTURAL and any(r.change == "longer" for r in replays)
+                length = steps * (1 + _PATIENCE) if patient else steps
+                replay = _replay(case, change, step, train_step, length)
                 if replay is not None:
                     replays.append(replay)
             training = replace(training, replays=tuple(replays))

@@ -60,6 +60,8 @@ def check(case: Case) -> Iterator[Finding]:
         damaged = _overwritten(case, index, names)
         hooked = not damaged and _hooked(case, op, index, names)
         severity = _severity(case, kind, len(names) / len(live), module)
+        if snapshot.loss != 0 and _cause(case, kind, op, index) == "non-differentiable":
+            severity = "error"
         if damaged:
             severity = "error"
         elif _wakes(case, names):
