@@ -275,13 +275,10 @@ class Watch:
                 + (f" ({self.failed})" if self.failed else "")
             )
         training = self._recorder.training(self.failed, self._measuring.latest)
-<<<<<<< HEAD
         if self.bad_steps:
             training = replace(training, bad=self.bad_steps[0])
-=======
         if math.isfinite(self._scaling.scale):
             training = replace(training, loss_scale=self._scaling.scale)
->>>>>>> diag-a
         broken = [at for at, loss in enumerate(training.loss) if not math.isfinite(loss)]
         if broken and not training.stopped:
             # What comes after tells nothing.

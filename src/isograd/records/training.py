@@ -168,12 +168,9 @@ class Training:
             lands in the valley, 2 at the limit of stability, about 1 if batches disagree.
         broke: Measurement of a step like the one that was not finite, on the weights before it.
         clip_ratio: Gradient norm that the optimizer saw / norm after the backward pass.
-<<<<<<< HEAD
         bad: Where the first step that was not finite went wrong, if it was run again.
-=======
         loss_scale: Factor by which a gradient scaler multiplies the loss before the backward
             pass; `loss` is without it. 1 without a scaler.
->>>>>>> diag-a
     """
 
     loss: tuple[float, ...]
@@ -194,11 +191,8 @@ class Training:
     targets: tuple[float, ...] = ()
     secant: tuple[float, ...] = ()
     broke: Snapshot | None = None
-<<<<<<< HEAD
     bad: BadStep | None = None
-=======
     loss_scale: float = 1.0
->>>>>>> diag-a
 
     def update_ratio(self) -> float:
         """Median over parameters and steps of norm of the update / norm of the weight."""

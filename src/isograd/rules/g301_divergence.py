@@ -46,15 +46,10 @@ def check(case: Case) -> Iterator[Finding]:
         return
     if not training.loss or not math.isfinite(training.loss[0]):
         return
-<<<<<<< HEAD
-    broke = bool(training.stopped) and not math.isfinite(training.loss[-1])
-    if broke and (training.broke is not None or case.located) and not runs_away(training):
-=======
     broke = bool(training.stopped) and (
         not math.isfinite(training.loss[-1]) or _tripled(training.loss)
     )
-    if broke and training.broke is not None and not runs_away(training):
->>>>>>> diag-a
+    if broke and (training.broke is not None or case.located) and not runs_away(training):
         return  # a step broke while all was calm: G601 says where
     if not broke and (len(training.loss) < MINIMUM_STEPS or not _runs_away(training.loss)):
         return

@@ -59,7 +59,6 @@ _MASKS = ("masked_fill", "masked_fill_", "where", "add", "__add__")
 def check(case: Case) -> Iterator[Finding]:
     """One finding: the first op, forward if the loss is not finite, else backward."""
     training = case.training
-<<<<<<< HEAD
     bad = case.found
     if bad is not None and bad.located and (training is None or not runs_away(training)):
         scaled = any((call.weight or 0.0) >= SCALED for call in case.snapshot.losses)
@@ -67,12 +66,10 @@ def check(case: Case) -> Iterator[Finding]:
         low = scaled or (half and bad.phase == "backward")
         located = found(bad, CODE, _advised(bad), low=low and bad.phase != "data")
         skipped = bad.step is None and _skipped(case.snapshot, training)
-        yield replace(located, severity="info", cause="none") if skipped else located
+        quiet = replace(located, severity="info", cause="none")
+        yield quiet if skipped else _proved(case, located)
         return
-    start = list(_judged(case.snapshot, 0))
-=======
     start = [_proved(case, finding) for finding in _judged(case.snapshot, 0)]
->>>>>>> diag-a
     if _skipped(case.snapshot, training):
         start = [replace(f, severity="info", cause="none") for f in start]
     yield from start
@@ -296,12 +293,8 @@ def _advice_for(name: str) -> tuple[str, ...]:
 
 
 # Chinese for the texts above, by template.
-<<<<<<< HEAD
 ZH = FOUND_ZH | {
-=======
-ZH = {
     "in float32 it does not happen": "用 float32 时不会发生",
->>>>>>> diag-a
     "`{op}` overflows in {dtype}: {n} infinite entries, and a later op hides them": (
         "`{op}` 在 {dtype} 中溢出：{n} 个元素为无穷大，被后面的算子掩盖"
     ),
