@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from isograd.capture import kinds, transforms
+from isograd.capture.bounds import bounds
 from isograd.capture.classify import refine
 from isograd.capture.draft import LEAVING, Cut, Draft, Node
+from isograd.capture.labels import LOSSES, within
 from isograd.capture.losses import loss_call
 from isograd.capture.meter import Meter
 from isograd.capture.places import Places
@@ -58,9 +60,13 @@ class Tagger(TorchFunctionMode):
         model: Its parameters and modules give the names.
         watch: Told of every call that might write to a parameter, before it runs.
         stop: Code that calls the user's step; the search for a place ends there.
+        mends: Whether class indices out of range are moved into it, so that a measurement can
+            say so; never in the user's own loop.
     """
 
-    def __init__(self, model: nn.Module, watch: Watchful, stop: CodeType) -> None:
+    def __init__(
+        self, model: nn.Module, watch: Watchful, stop: CodeType, mends: bool = False
+    ) -> None:
         super().__init__()
         self.drafts: list[Draft] = []
         self.cuts: list[Cut] = []
@@ -74,6 +80,7 @@ class Tagger(TorchFunctionMode):
         self.parameter_names = {id(p): name for name, p in model.named_parameters()}
         self.meter = Meter()
         self._watch = watch
+        self._mends = mends
         self._stop = stop
         self._places = Places(model)
         self._parametric: dict[Node, str] = {}
@@ -109,7 +116,8 @@ class Tagger(TorchFunctionMode):
         if plan == "backward":
             self.backward_source = self._places.here(sys._getframe(1), self._stop).source
         before = self._inputs_of(inputs)
-        out = func(*args, **kwargs)
+        inside = within(args, kwargs) if self._mends and plan in LOSSES else None
+        out = func(*args, **kwargs) if inside is None else func(*inside[0], **inside[1])
         self._note(plan, inputs, before, args, kwargs, out)
         return out
 
@@ -170,6 +178,8 @@ class Tagger(TorchFunctionMode):
         for _, node in fresh:
             self._claim(node, draft)
         readable = not transforms.active()
+        if readable:
+            draft.bounds = bounds(draft, inputs, args, kwargs)
         call = loss_call(draft, inputs, args, kwargs) if readable else None
         if readable and name == "embedding" and inputs:
             self._indices.append(inputs[0])

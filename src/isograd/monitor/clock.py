@@ -80,6 +80,11 @@ class Clock:
         self._doze = stepped
         return True
 
+    @property
+    def others(self) -> int:
+        """Number of optimizers that stepped meanwhile and hold no parameter of the model."""
+        return len(self._met) - len(self._known)
+
     def open(self) -> None:
         """Begin to listen."""
         self._own = {id(p) for p in self._model.parameters()}

@@ -160,7 +160,8 @@ def _followed(
         broke = _reproduced(twin, step)
     if not stopped and steps and not recorder.steps:
         stopped = NO_STEP
-    return replace(recorder.training(stopped, _end(twin, step)), broke=broke)
+    end = _end(twin, step)
+    return replace(recorder.training(stopped, end), broke=broke, others=clock.others)
 
 
 def _reproduced(twin: nn.Module, step: Step) -> Snapshot | None:

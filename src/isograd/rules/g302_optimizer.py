@@ -90,6 +90,8 @@ def _lost(case: Case, facts: OptimizerFacts) -> Finding:
     # A part that is left out while the rest fails to learn without it was forgotten.
     idle = [n for n in facts.not_owned if n in parameters and parameters[n].grad_norm > 0]
     forgotten = case.failing and not case.learns_later and 2 * len(idle) > len(facts.not_owned)
+    # In a game, the opponent's optimizer steps in the same loop.
+    forgotten = forgotten and not (case.training and case.training.others)
     replaced = facts.foreign > 0 or forgotten
     why = (
         "it holds others that are not the model's" if facts.foreign else "it was given others only"

@@ -26,7 +26,7 @@ from isograd.records import Evidence, Finding
 from isograd.rules.case import Case
 
 CODE = "G409"
-EXPLAINS: tuple[str, ...] = ()
+EXPLAINS = ("G402",)
 REQUIRES: tuple[str, ...] = ()
 
 # A net whose logits have a standard deviation of 1 starts at ln(classes) + 1/2.
