@@ -23,6 +23,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from isograd.records import Evidence, Finding, LossCall
 from isograd.records.finding import Cause
@@ -41,7 +42,7 @@ def check(case: Case) -> Iterator[Finding]:
         yield from _twice(call)
         yield from _ignored(call)
         yield from _no_log(call)
-    yield from next((found for c in losses if (found := list(_broadcast(c)))), [])
+    yield from islice((f for call in losses for f in _broadcast(call)), 1)
     yield from _one_unit(case)
     yield from _over_batch(case)
 
