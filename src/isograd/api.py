@@ -84,8 +84,8 @@ def check(
         raise ValueError(f"`steps` must be at least 0, got {steps}.")
     snapshot = probe(model, step)
     training, history = None, None
-    # Labels that the loss has no class for would raise in the first step.
-    if steps and not any(call.outside for call in snapshot.losses):
+    # What the loss refuses would raise in the first step.
+    if steps and not any(call.refused for call in snapshot.losses):
         from isograd.monitor import training as monitor
 
         training = monitor.train_copy(model, step, optimizer, steps, train_step, snapshot)

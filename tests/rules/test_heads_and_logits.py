@@ -124,7 +124,7 @@ def test_probabilities_where_their_logarithm_or_logits_belong():
     soft = F.one_hot(classes()[1], 3).float() * 0.9 + 1 / 30
     wrong = classified(lambda o, y: F.kl_div(o.softmax(-1), soft, reduction="batchmean"))
     right = classified(lambda o, y: F.kl_div(o.log_softmax(-1), soft, reduction="batchmean"))
-    assert checked(wrong)[0] == ("G401", "loss-head")
+    assert checked(wrong)[0] == ("G413", "loss-head")
     assert checked(right) == []
     hard = F.one_hot(classes()[1], 3).float()
     squashed = classified(lambda o, y: F.binary_cross_entropy_with_logits(o.softmax(-1), hard))
@@ -136,6 +136,30 @@ def test_labels_that_the_net_has_no_output_for_are_a_finding():
     assert found == [("G406", "labels")]
     ignored = classified(lambda o, y: F.cross_entropy(o, torch.where(y == 2, -100, y)))
     assert checked(ignored) == []
+
+
+@pytest.mark.parametrize(("axis", "alarm"), [(1, True), (-1, False)])
+def test_a_softmax_over_another_axis_than_the_classes(axis, alarm):
+    torch.manual_seed(0)
+    tokens = torch.randint(5, (16, 7))
+    model = nn.Sequential(nn.Embedding(5, 16), nn.Linear(16, 5))
+
+    def step(m):
+        logs = m(tokens).log_softmax(axis)
+        return F.nll_loss(logs.flatten(0, 1), tokens.flip(1).flatten())
+
+    assert (("G413", "loss-head") in alarms(isograd.check(model, step))) == alarm
+
+
+def test_logits_where_a_probability_belongs_are_a_finding():
+    target = (classes()[1] > 0).float()
+
+    def training(head):
+        loss = lambda o, y: F.binary_cross_entropy(head(o).flatten(), target)  # noqa: E731
+        return classified(loss, out=1)
+
+    assert checked(training(lambda o: o)) == [("G413", "loss-head")]
+    assert checked(training(torch.sigmoid)) == []
 
 
 def test_labels_are_moved_into_range_by_a_probe_only():

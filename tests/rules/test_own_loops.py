@@ -36,6 +36,18 @@ def test_a_rate_that_the_loop_sets_each_time_is_replayed_all_the_same():
     assert alarms(looped(0.3)) == []
 
 
+def test_a_rate_of_zero_at_each_step():
+    def loop(model, optimizer):
+        optimizer.param_groups[0]["lr"] = 0.0
+        optimizer.zero_grad()
+        step(model).backward()
+        optimizer.step()
+
+    model, step, optimizer = classified(net)
+    found = alarms(isograd.check(model, step, optimizer, steps=20, train_step=loop))
+    assert found[0] == ("G302", "learning-rate")
+
+
 def test_a_replayed_rate_is_that_of_the_step_and_of_nothing_else():
     """SGD at twice the rate moves twice as far; the group's rate is the user's again after it."""
     torch.manual_seed(0)

@@ -1,7 +1,7 @@
-"""Class indices that a loss has no class for.
+"""Arguments that a loss function refuses: class indices without a class, logits as probabilities.
 
 Torch raises on them (and a GPU stops with a device assertion), so that nothing could be measured.
-A probe measures with the nearest class instead, and says so.
+A probe measures with the nearest class or probability instead, and says so.
 """
 
 from __future__ import annotations
@@ -12,6 +12,29 @@ import torch
 from torch import Tensor
 
 LOSSES = ("cross_entropy", "nll_loss")
+PROBABILITY = "binary_cross_entropy"
+
+
+def accepted(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments that a loss function accepts, the nearest to those given.
+
+    Args:
+        name: Of the loss function.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+    """
+    if name in LOSSES:
+        return within(args, kwargs) or (args, kwargs)
+    if name != PROBABILITY:
+        return args, kwargs
+    given = args[0] if args else kwargs.get("input")
+    if not isinstance(given, Tensor) or not bool(((given < 0) | (given > 1)).any()):
+        return args, kwargs
+    if args:
+        return (given.clamp(0, 1), *args[1:]), kwargs
+    return args, kwargs | {"input": given.clamp(0, 1)}
 
 
 def within(

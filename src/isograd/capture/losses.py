@@ -80,6 +80,7 @@ def loss_call(
         reach=reach,
         unreachable=_unreachable(reach, target, integer),
         outside=outside,
+        mass=_mass(prediction) if draft.name == "nll_loss" and integer else None,
     )
 
 
@@ -131,6 +132,13 @@ def _sums_to_one(prediction: Tensor, over_classes: bool) -> bool:
     if bool((rows < 0).any()):
         return False
     return bool(((rows.sum(1 if over_classes else -1) - 1).abs() < _ONE).all())
+
+
+def _mass(prediction: Tensor) -> float | None:
+    """Mean over samples of the sum over classes of exp(input)."""
+    if prediction.dim() < 2:
+        return None
+    return float(prediction[:_ROWS].double().exp().sum(1).mean())
 
 
 def _spread(tensor: Tensor) -> Spread:

@@ -20,7 +20,7 @@ from isograd.capture import kinds, transforms
 from isograd.capture.bounds import bounds
 from isograd.capture.classify import refine
 from isograd.capture.draft import LEAVING, Cut, Draft, Node
-from isograd.capture.labels import LOSSES, within
+from isograd.capture.labels import LOSSES, PROBABILITY, accepted
 from isograd.capture.losses import loss_call
 from isograd.capture.meter import Meter
 from isograd.capture.places import Places
@@ -49,6 +49,7 @@ class Watchful(Protocol):
 
 # Ops of one time step that are searched for an earlier call with the same weight.
 _LOOP_REACH = 64
+_MENDED = frozenset((*LOSSES, PROBABILITY))
 # Fewer class indices can be alike by chance.
 _TOKENS = 16
 
@@ -116,8 +117,9 @@ class Tagger(TorchFunctionMode):
         if plan == "backward":
             self.backward_source = self._places.here(sys._getframe(1), self._stop).source
         before = self._inputs_of(inputs)
-        inside = within(args, kwargs) if self._mends and plan in LOSSES else None
-        out = func(*args, **kwargs) if inside is None else func(*inside[0], **inside[1])
+        if self._mends and plan in _MENDED:
+            args, kwargs = accepted(plan, args, kwargs)
+        out = func(*args, **kwargs)
         self._note(plan, inputs, before, args, kwargs, out)
         return out
 

@@ -47,6 +47,8 @@ class LossCall:
         ignored_fraction: Share of targets equal to `ignore_index`, or of a class of weight 0;
             unless it is 1, `target` describes the others.
         sums_to_one: True if the prediction is non-negative and sums to 1 over the class axis.
+        mass: Sum of the exponentials of an `nll_loss`'s input over the classes, which is 1 for
+            log-probabilities; mean over samples, None for other losses.
         upstream: Name of the op that made the prediction, views left out, such as `softmax`.
         source: Source line of the call.
         reach: Interval of what the ops that made the prediction can put out; None if anything.
@@ -76,6 +78,7 @@ class LossCall:
     outside: float = 0.0
     plain: bool = True
     target_is_input: bool = False
+    mass: float | None = None
 
     @property
     def by_hand(self) -> bool:
@@ -90,6 +93,12 @@ class LossCall:
             return False
         longer, shorter = (a, b) if len(a) > len(b) else (b, a)
         return longer[-1] == 1 and shorter[-1] > 1 and longer[0] == shorter[0]
+
+    @property
+    def refused(self) -> bool:
+        """True for arguments on which torch raises, so that no step can be taken."""
+        low, high = self.prediction.low, self.prediction.high
+        return self.outside > 0 or (self.name == _BINARY[0] and not (low >= 0 and high <= 1))
 
     def floor(self) -> float | None:
         """The least loss within `reach` of the prediction as logits; None where nothing is known.

@@ -2,7 +2,7 @@
 
 What it checks:
     What each loss function was called with: probabilities where logits belong (a softmax in
-    front of cross-entropy) or where their logarithm belongs, one class, shapes that broadcast a
+    front of cross-entropy), one class, shapes that broadcast a
     difference or a product to a matrix, targets that are all ignored.
 
 Why it matters:
@@ -148,14 +148,6 @@ def _no_log(call: LossCall) -> Iterator[Finding]:
             Evidence("largest input", call.prediction.high, "", 0.0, "of the loss function"),
             "apply `log_softmax` first, or use `cross_entropy` on the logits",
         )
-    if call.name == "kl_div" and call.sums_to_one:
-        yield _finding(
-            call,
-            "`kl_div` gets probabilities, not their logarithm",
-            "loss-head",
-            Evidence("smallest input", call.prediction.low, "", 0.0, "of the loss function"),
-            "hand `log_softmax` of the logits to `kl_div`",
-        )
 
 
 def _ignored(call: LossCall) -> Iterator[Finding]:
@@ -204,9 +196,6 @@ ZH = {
     "`binary_cross_entropy_with_logits` gets the output of `{op}`, not logits": (
         "`binary_cross_entropy_with_logits` 收到的是 `{op}` 的输出，而不是 logits"
     ),
-    "`kl_div` gets probabilities, not their logarithm": "`kl_div` 收到的是概率，而不是概率的对数",
-    "smallest input": "最小输入",
-    "hand `log_softmax` of the logits to `kl_div`": "把 logits 的 `log_softmax` 交给 `kl_div`",
     "`cross_entropy` over a single class is always 0": "只有一个类别的 `cross_entropy` 恒为 0",
     "shapes {a} and {b} of `{op}` broadcast to {n}: every sample is compared with every target": (
         "`{op}` 的形状 {a} 与 {b} 广播成 {n}：每个样本都与每个目标比较"
