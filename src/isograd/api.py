@@ -88,7 +88,8 @@ def check(
         raise ValueError(f"`steps` must be at least 0, got {steps}.")
     snapshot = _measured(model, step)
     training, history = None, None
-    if steps and snapshot.ops:
+    # What the loss refuses would raise in the first step.
+    if steps and snapshot.ops and not any(call.refused for call in snapshot.losses):
         from isograd.monitor import training as monitor
 
         training = monitor.train_copy(model, step, optimizer, steps, train_step, snapshot)

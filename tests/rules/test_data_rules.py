@@ -48,6 +48,10 @@ def test_a_loop_that_cannot_be_run_again_is_judged_by_the_scale_alone(monkeypatc
     assert ("G403", "input-scale") not in found()
 
 
+def test_inputs_that_are_all_zero_come_before_what_they_do_to_the_signal():
+    assert checked(classified(net, lambda m: sgd(m, 0.05), 0.0))[0] == ("G403", "data")
+
+
 def regression(targets, build=lambda: net(1), optimizer=adam, loss=F.mse_loss):
     torch.manual_seed(0)
     x = torch.randn(96, 8)
@@ -133,7 +137,7 @@ def test_labels_that_teach_nothing(name):
 
 def test_a_small_batch_may_hold_one_class_by_chance(monkeypatch):
     trained, _ = labelled("one class")
-    monkeypatch.setattr(g406_labels, "LABELS", 97)
+    monkeypatch.setattr(g406_labels, "LABELS", 2 * 96 + 1)  # the first batch and the last
     assert "G406" not in dict(checked(trained))
 
 

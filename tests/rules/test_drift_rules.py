@@ -257,3 +257,43 @@ def test_steps_that_were_not_recorded_are_no_writes_between():
     every, some = ((1.0,) * steps for steps in (8, 80))
     assert g703_undone._outside(Training(every, (), {"w": track})) > 50
     assert g703_undone._outside(Training(some, (), {"w": track})) == 1.0
+
+
+@pytest.mark.parametrize("kept_apart", [False, True])
+def test_two_views_that_are_drawn_together_become_one_point(kept_apart):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 8))
+    x = torch.randn(64, 8)
+
+    def step(m):
+        a, b = m(x + 0.2 * torch.randn(64, 8)), m(x + 0.2 * torch.randn(64, 8))
+        loss = (a - b).square().mean()
+        return loss + F.relu(1 - a.std(0)).mean() if kept_apart else loss
+
+    found = checked((model, step, torch.optim.Adam(model.parameters(), 1e-2)))
+    assert (found == [("G108", "rank-collapse")]) == (not kept_apart)
+
+
+def test_samples_that_are_each_others_classes_see_each_other_by_design():
+    torch.manual_seed(0)
+    x = torch.randn(64, 8)
+
+    class Twins(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(8, 8)
+
+        def forward(self, x):
+            a, b = self.layer(x), self.layer(x + 0.1 * torch.randn_like(x))
+            return 3000 * a @ b.T
+
+    model = Twins()
+    found = checked(
+        (
+            model,
+            lambda m: F.cross_entropy(m(x), torch.arange(64)),
+            torch.optim.SGD(model.parameters(), 1.0),
+        )
+    )
+    assert "G408" not in {code for code, _ in found}
+    assert found

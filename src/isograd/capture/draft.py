@@ -42,6 +42,7 @@ class Draft:
         attention_output: The op whose output is the attention's (itself if None).
         nan_constant: True if it was called with a constant that is NaN.
         dim: Dimension of a softmax.
+        bounds: Interval of the values that it can put out; None if there is none.
         rising: Share of positive entries in the gradient of a log-likelihood.
         underflow: Share of tiny entries in a float16 gradient.
         loops: True if an earlier call with the same weight lies upstream: a loop over time.
@@ -71,6 +72,7 @@ class Draft:
     nan_constant: bool = False
     loops: bool = False
     dim: int | None = None
+    bounds: tuple[float, float] | None = None
     rising: float | None = None
     underflow: float | None = None
     output: tuple[Node, int] | None = None

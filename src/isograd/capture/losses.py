@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from isograd.capture import kinds
 from isograd.capture.draft import Draft
+from isograd.capture.labels import LOSSES, outside_share
 from isograd.records.loss_call import LossCall, Spread
 
 _DIFFERENCES = frozenset(("sub", "__sub__", "__rsub__", "rsub"))
@@ -18,6 +18,8 @@ _SAMPLE = 4096
 _ROWS = 64
 _DISTINCT = 1000
 _ONE = 1e-3
+# Their arguments may be swapped without a change.
+_SYMMETRIC = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 _WEIGHTED = ("input", "target", "weight", "size_average", "ignore_index", "reduce", "reduction")
 _BINARY = ("input", "target", "weight", "size_average", "reduce", "reduction", "pos_weight")
 _PARAMETERS = {
@@ -26,18 +28,6 @@ _PARAMETERS = {
     "binary_cross_entropy": _BINARY,
     "binary_cross_entropy_with_logits": _BINARY,
     "mse_loss": ("input", "target", "size_average", "reduce", "reduction", "weight"),
-}
-# What an activation can put out.
-_RANGES = {
-    "relu": (0.0, math.inf),
-    "relu6": (0.0, 6.0),
-    "sigmoid": (0.0, 1.0),
-    "softmax": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-    "softplus": (0.0, math.inf),
-    "hardtanh": (-1.0, 1.0),
-    "softsign": (-1.0, 1.0),
-    "hardsigmoid": (0.0, 1.0),
 }
 # A target counts as out of reach if it misses the range by this share of a standard deviation.
 _MARGIN = 0.1
@@ -54,37 +44,61 @@ def loss_call(
         args: Positional arguments.
         kwargs: Keyword arguments.
     """
-    by_hand = draft.name in _DIFFERENCES and not draft.place.module
+    outer = not draft.place.module
+    by_hand = outer and (draft.name in _DIFFERENCES or _broadcast_product(draft, inputs))
     if not (draft.kind == "loss" or by_hand) or len(inputs) < 2:
         return None
     prediction, target = inputs[0].detach(), inputs[1].detach()
-    if by_hand:
-        if inputs[0].requires_grad == inputs[1].requires_grad or target.numel() < 2:
-            return None  # a difference of two outputs, or of numbers
-        if not inputs[0].requires_grad:
-            prediction, target = target, prediction
+    if by_hand and (inputs[0].requires_grad == inputs[1].requires_grad or target.numel() < 2):
+        return None  # a difference of two outputs, or of numbers
+    if (by_hand or draft.name in _SYMMETRIC) and not inputs[0].requires_grad:
+        prediction, target = target, prediction
     if prediction.numel() == 0 or target.numel() == 0 or prediction.is_complex():
         return None
     integer = not target.is_floating_point() and target.dtype is not torch.bool
-    ignored = 0.0
-    if integer and draft.name in ("cross_entropy", "nll_loss"):
-        index = kwargs.get("ignore_index", -100)
-        ignored = float((target == index).float().mean())
+    kept, outside, ignored = target, 0.0, 0.0
+    if integer and draft.name in LOSSES:
+        classes = prediction.shape[1 if prediction.dim() > 1 else 0]
+        outside = outside_share(target, classes, kwargs)
+        counted = _counted(target, classes, args, kwargs)
+        ignored = 1 - float(counted.float().mean())
+        kept = target[counted] if ignored < 1 else target
+    reach = draft.sources[0].bounds if draft.sources else None
     return LossCall(
         op=draft.index,
         name=draft.name,
         input_shape=tuple(prediction.shape),
         target_shape=tuple(target.shape),
         prediction=_spread(prediction),
-        target=_spread(target),
+        target=_spread(kept),
         integer_target=integer,
         ignored_fraction=ignored,
         sums_to_one=_sums_to_one(prediction, integer),
         upstream=_upstream(draft),
         source=draft.place.source,
         plain=_plain(draft.name, args, kwargs),
-        unreachable=_unreachable(_upstream(draft), target, integer),
+        reach=reach,
+        unreachable=_unreachable(reach, target, integer),
+        outside=outside,
+        mass=_mass(prediction) if draft.name == "nll_loss" and integer else None,
     )
+
+
+def _broadcast_product(draft: Draft, inputs: list[Tensor]) -> bool:
+    """True for (N, 1) times (N,): every sample meets every target."""
+    if draft.name.strip("_") not in ("mul", "rmul") or len(inputs) != 2:
+        return False
+    shapes = sorted((tuple(t.shape) for t in inputs), key=len)
+    return len(shapes[0]) == 1 and len(shapes[1]) == 2 and shapes[1] == (*shapes[0], 1)
+
+
+def _counted(target: Tensor, classes: int, args: Any, kwargs: dict[str, Any]) -> Tensor:
+    """Targets that take part in the loss: not ignored, and of a class with a weight."""
+    counted = target != kwargs.get("ignore_index", -100)
+    weight = kwargs.get("weight", args[2] if len(args) > 2 else None)
+    if isinstance(weight, Tensor) and weight.numel() == classes:
+        counted = counted & (weight.detach() != 0)[target.clamp(0, classes - 1)]
+    return counted
 
 
 def _plain(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -95,8 +109,7 @@ def _plain(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return not weighted and not old and given.get("reduction", "mean") == "mean"
 
 
-def _unreachable(upstream: str, target: Tensor, integer: bool) -> float:
-    limits = _RANGES.get(upstream.rstrip("_"))
+def _unreachable(limits: tuple[float, float] | None, target: Tensor, integer: bool) -> float:
     if limits is None or integer or target.dtype is torch.bool:
         return 0.0
     flat = target.reshape(-1)[:: max(1, target.numel() // _SAMPLE)].float()
@@ -119,6 +132,13 @@ def _sums_to_one(prediction: Tensor, over_classes: bool) -> bool:
     if bool((rows < 0).any()):
         return False
     return bool(((rows.sum(1 if over_classes else -1) - 1).abs() < _ONE).all())
+
+
+def _mass(prediction: Tensor) -> float | None:
+    """Mean over samples of the sum over classes of exp(input)."""
+    if prediction.dim() < 2:
+        return None
+    return float(prediction[:_ROWS].double().exp().sum(1).mean())
 
 
 def _spread(tensor: Tensor) -> Spread:

@@ -60,7 +60,7 @@ def probe(model: nn.Module, step: Step) -> Snapshot:
 
 
 def _measure(model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any]) -> Snapshot:
-    tagger = Tagger(model, guard.watch, call_step.__code__)
+    tagger = Tagger(model, guard.watch, call_step.__code__, mends=True)
     fused = FusedLayers(model)
     stance = _eager()
     with stance(), fused.watched(), tagger.custom_functions(), tagger, _heard() as said:

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from isograd.capture import kinds, transforms
+from isograd.capture.bounds import bounds
 from isograd.capture.classify import refine
 from isograd.capture.draft import LEAVING, Cut, Draft, Node
+from isograd.capture.labels import LOSSES, PROBABILITY, accepted
 from isograd.capture.losses import loss_call
 from isograd.capture.meter import Meter
 from isograd.capture.places import Places
@@ -48,6 +50,7 @@ class Watchful(Protocol):
 
 # Ops of one time step that are searched for an earlier call with the same weight.
 _LOOP_REACH = 64
+_MENDED = frozenset((*LOSSES, PROBABILITY))
 # Fewer class indices can be alike by chance.
 _TOKENS = 16
 
@@ -61,10 +64,17 @@ class Tagger(TorchFunctionMode):
         stop: Code that calls the user's step; the search for a place ends there.
         shield: Keeps errors of our own, after the first of which nothing more is noted; without
             one they are raised.
+        mends: Whether class indices out of range are moved into it, so that a measurement can
+            say so; never in the user's own loop.
     """
 
     def __init__(
-        self, model: nn.Module, watch: Watchful, stop: CodeType, shield: Shield | None = None
+        self,
+        model: nn.Module,
+        watch: Watchful,
+        stop: CodeType,
+        shield: Shield | None = None,
+        mends: bool = False,
     ) -> None:
         super().__init__()
         self._shield = shield
@@ -80,6 +90,7 @@ class Tagger(TorchFunctionMode):
         self.parameter_names = {id(p): name for name, p in model.named_parameters()}
         self.meter = Meter()
         self._watch = watch
+        self._mends = mends
         self._stop = stop
         self._places = Places(model)
         self._parametric: dict[Node, str] = {}
@@ -117,6 +128,8 @@ class Tagger(TorchFunctionMode):
             if plan == "backward":
                 self.backward_source = self._places.here(frame, self._stop).source
             before = self._inputs_of(inputs)
+            if self._mends and plan in _MENDED:
+                args, kwargs = accepted(plan, args, kwargs)
         except Exception as error:
             self._broke(error)
             return func(*args, **kwargs)
@@ -193,6 +206,8 @@ class Tagger(TorchFunctionMode):
         for _, node in fresh:
             self._claim(node, draft)
         readable = not transforms.active()
+        if readable:
+            draft.bounds = bounds(draft, inputs, args, kwargs)
         call = loss_call(draft, inputs, args, kwargs) if readable else None
         if readable and name == "embedding" and inputs:
             self._indices.append(inputs[0])

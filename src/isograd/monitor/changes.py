@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,6 +26,8 @@ _SMALLER = (0.01, 0.1)
 # Update ratios at which nets train (Bengio, 2012, gives 1e-3), tried where the user's is tiny.
 _MOVING = (1e-3, 1e-2)
 _TINY = 1e-5
+# A tenth of it, tried where nothing is learnt in four times the steps either.
+_SLOW = 1e-4
 _STILL = 1e-20
 # Memory of 20 steps and more; and eps that is not far below the gradients it stands beside.
 _LONG_MEMORY = 0.95
@@ -66,7 +69,7 @@ class Change:
 
     Attributes:
         name: What is changed: `rate`, `momentum`, `weight decay`, `eps`, `frozen`, `inputs`,
-            `targets`, `penalty`, `dropout`, `detach` or `draws`.
+            `targets`, `logits`, `penalty`, `dropout`, `detach` or `draws`.
         entered: Makes the change on a copy and its optimizer; holds while the context is open.
         factor: By how much, where that is a number.
         detail: What exactly.
@@ -88,7 +91,7 @@ def settings(case: Situation) -> Iterator[Change]:
         return
     ratio = case.training.update_ratio()
     factors = _SMALLER
-    if _STILL < ratio < _TINY:
+    if _STILL < ratio < (_SLOW if case.failing and not case.late else _TINY):
         factors = (*_SMALLER, *(wanted / ratio for wanted in _MOVING))
     if case.late:
         factors = tuple(factor for factor in factors if factor > 1)
@@ -119,10 +122,27 @@ def settings(case: Situation) -> Iterator[Change]:
 
 
 def _rate(factor: float) -> Entered:
-    def enter(_: nn.Module, trainer: torch.optim.Optimizer) -> AbstractContextManager[None]:
-        for group in trainer.param_groups:
-            group["lr"] = group["lr"] * factor
-        return nullcontext()
+    """Scaled while the optimizer steps only: a loop or a schedule may set the rate each time."""
+
+    @contextmanager
+    def enter(_: nn.Module, trainer: torch.optim.Optimizer) -> Iterator[None]:
+        kept: list[Any] = []
+
+        def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+            kept[:] = [group["lr"] for group in optimizer.param_groups]
+            for group in optimizer.param_groups:
+                group["lr"] = group["lr"] * factor
+
+        def after(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+            for group, rate in zip(optimizer.param_groups, kept, strict=True):
+                group["lr"] = rate
+
+        handles = trainer.register_step_pre_hook(before), trainer.register_step_post_hook(after)
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     return enter
 

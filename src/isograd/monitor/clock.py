@@ -101,6 +101,11 @@ class Clock:
         self._doze, self._others, self._seen = stepped, 0, 0
         return True
 
+    @property
+    def others(self) -> int:
+        """Number of optimizers that stepped meanwhile and hold no parameter of the model."""
+        return len(self._met) - len(self._known)
+
     def open(self) -> None:
         """Begin to listen."""
         for optimizer in self._known:

@@ -22,12 +22,18 @@ _FAR = 10.0
 _SQUARED = ("mse_loss", "sub", "__sub__", "rsub", "__rsub__")
 _ABSOLUTE = ("l1_loss", "smooth_l1_loss", "huber_loss")
 _TERMS = 4
+_CLASSES = ("cross_entropy", "binary_cross_entropy_with_logits")
+# A layer of PyTorch's default init puts out logits spread by 0.3; He's by 1.4.
+_FAINT, _LOUD = 0.01, 30.0
 
 
 def flows(case: Situation) -> Iterator[Change]:
     """Changes that the situation suggests."""
     if off_scale(case):
         yield Change("inputs", standardised_inputs)
+    scale = _logits(case)
+    if scale is not None:
+        yield Change("logits", _scaled_output(scale), scale)
     target = _target(case)
     if target is not None:
         mean, std, power = target
@@ -88,6 +94,35 @@ def standardised_inputs(twin: nn.Module, _: torch.optim.Optimizer) -> Iterator[N
         yield
     finally:
         handle.remove()
+
+
+def _logits(case: Situation) -> float | None:
+    """Spread of logits that are far too small or too large for their loss, if it fails."""
+    if not case.failing or case.late:
+        return None
+    for call in case.start.losses if case.start else ():
+        std = call.prediction.std
+        if call.name in _CLASSES and math.isfinite(std) and std > 0:
+            return std if not _FAINT < std < _LOUD else None
+    return None
+
+
+def _scaled_output(std: float) -> Entered:
+    """The model's output divided by what its logits are spread by."""
+
+    @contextmanager
+    def enter(twin: nn.Module, _: torch.optim.Optimizer) -> Iterator[None]:
+        def hook(_: nn.Module, __: Any, output: Any) -> Any:
+            floating = isinstance(output, Tensor) and output.is_floating_point()
+            return output / std if floating else output
+
+        handle = twin.register_forward_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    return enter
 
 
 def _target(case: Situation) -> tuple[float, float, int] | None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 _BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+_ARITHMETIC = ("sub", "rsub", "mul", "rmul")
 # Fewer targets do not tell their variance.
 _MANY = 16
 
@@ -43,12 +44,16 @@ class LossCall:
         prediction: Spread of the prediction.
         target: Spread of the target.
         integer_target: True for class indices.
-        ignored_fraction: Share of targets equal to `ignore_index`.
+        ignored_fraction: Share of targets equal to `ignore_index`, or of a class of weight 0;
+            unless it is 1, `target` describes the others.
         sums_to_one: True if the prediction is non-negative and sums to 1 over the class axis.
+        mass: Sum of the exponentials of an `nll_loss`'s input over the classes, which is 1 for
+            log-probabilities; mean over samples, None for other losses.
         upstream: Name of the op that made the prediction, views left out, such as `softmax`.
         source: Source line of the call.
-        unreachable: Share of the targets outside the range of the activation that made the
-            prediction.
+        reach: Interval of what the ops that made the prediction can put out; None if anything.
+        unreachable: Share of the targets outside of it.
+        outside: Share of class indices that there is no class for.
         target_is_input: True for class indices that are, entry by entry, those that an embedding of
             the model was called with.
         plain: True for the mean over all targets with equal weights.
@@ -68,9 +73,47 @@ class LossCall:
     upstream: str = ""
     source: str | None = None
     weight: float | None = None
+    reach: tuple[float, float] | None = None
     unreachable: float = 0.0
+    outside: float = 0.0
     plain: bool = True
     target_is_input: bool = False
+    mass: float | None = None
+
+    @property
+    def by_hand(self) -> bool:
+        """True for arithmetic in place of a loss function."""
+        return self.name.strip("_") in _ARITHMETIC
+
+    @property
+    def broadcast(self) -> bool:
+        """True if (N, 1) meets (N,), so that every sample is combined with every target."""
+        a, b = self.input_shape, self.target_shape
+        if self.integer_target or len(a) == len(b) or 0 in (len(a), len(b)):
+            return False
+        longer, shorter = (a, b) if len(a) > len(b) else (b, a)
+        return longer[-1] == 1 and shorter[-1] > 1 and longer[0] == shorter[0]
+
+    @property
+    def refused(self) -> bool:
+        """True for arguments on which torch raises, so that no step can be taken."""
+        low, high = self.prediction.low, self.prediction.high
+        return self.outside > 0 or (self.name == _BINARY[0] and not (low >= 0 and high <= 1))
+
+    def floor(self) -> float | None:
+        """The least loss within `reach` of the prediction as logits; None where nothing is known.
+
+        For C classes with logits no further apart than d it is ln(1 + (C - 1) exp(-d)).
+        """
+        if self.reach is None or not self.plain:
+            return None
+        low, high = self.reach
+        if self.name == "cross_entropy" and self.integer_target and len(self.input_shape) > 1:
+            return math.log1p((self.input_shape[1] - 1) * math.exp(low - high))
+        if self.name == "binary_cross_entropy_with_logits":
+            ones = min(1.0, max(0.0, self.target.mean))
+            return ones * _softplus(-high) + (1 - ones) * _softplus(low)
+        return None
 
     def constant(self) -> float | None:
         """What the best constant answer scores at most, for a loss that is returned as it is.
@@ -92,3 +135,7 @@ class LossCall:
         if self.name == "mse_loss" and count >= _MANY and self.target.std > 0:
             return self.target.std**2
         return None
+
+
+def _softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))

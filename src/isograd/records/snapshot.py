@@ -15,6 +15,8 @@ from isograd.records.parameter import LayerSpeed, ParameterStats, TimeGains
 
 # Samples that agree or are random give 1 to 1/sqrt(samples); float32 rounding gives below this.
 _NOISE = 1e-4
+# What a loss may differ by from what its loss function returned, and still be that alone.
+_WHOLE = 0.01
 # Ops through which a gradient passes unchanged: a direct term is the identity path.
 _JOINS = ("residual", "reshape", "other")
 
@@ -101,7 +103,12 @@ class Snapshot:
     @property
     def constant_loss(self) -> float | None:
         """What the best constant answer scores at most; None where the loss does not tell."""
-        return self.losses[0].constant() if len(self.losses) == 1 else None
+        if len(self.losses) != 1:
+            return None
+        # A sum with a penalty is no number to compare a guess's with.
+        alone = self.ops[self.losses[0].op].output
+        whole = alone is not None and math.isclose(alone.mean, self.loss, rel_tol=_WHOLE)
+        return self.losses[0].constant() if whole else None
 
     def main_chain(self) -> Chain | None:
         """The chain to look at first: through the first call of the first layer.

@@ -121,8 +121,8 @@ class Replay:
 
     Attributes:
         change: What was changed: `rate`, `momentum`, `weight decay`, `eps`, `frozen`, `inputs`,
-            `targets`, `float32`, `penalty` or `draws`; `longer` continues the training, `none`
-            runs it again.
+            `targets`, `logits`, `float32`, `penalty` or `draws`; `longer` continues the training,
+            `none` runs it again.
         loss: Loss at each step.
         factor: By how much, where that is a number (of `rate`, what it was multiplied with).
         detail: What exactly.
@@ -167,6 +167,7 @@ class Training:
             update before and after it: rate times curvature. 0 on a straight slope, 1 if it
             lands in the valley, 2 at the limit of stability, about 1 if batches disagree.
         broke: Measurement of a step like the one that was not finite, on the weights before it.
+        others: Number of optimizers that step in the loop and hold none of the model's parameters.
         clip_ratio: Gradient norm that the optimizer saw / norm after the backward pass.
         bad: Where the first step that was not finite went wrong, if it was run again.
         loss_scale: Factor by which a gradient scaler multiplies the loss before the backward
@@ -193,6 +194,7 @@ class Training:
     broke: Snapshot | None = None
     bad: BadStep | None = None
     loss_scale: float = 1.0
+    others: int = 0
 
     def update_ratio(self) -> float:
         """Median over parameters and steps of norm of the update / norm of the weight."""

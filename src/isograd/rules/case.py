@@ -221,6 +221,11 @@ class Case:
         return any(not _in_batch(call) for call in calls)
 
     @property
+    def contrastive(self) -> bool:
+        """True if samples of a batch are each other's classes."""
+        return any(_in_batch(call) for call in self.snapshot.losses)
+
+    @property
     def solved(self) -> bool:
         """True if the net knew its task before: half the loss that it scores on others' inputs."""
         training = self.training

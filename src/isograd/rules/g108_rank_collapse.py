@@ -2,7 +2,8 @@
 
 What it checks:
     The share of a layer's output that differs between tokens, and between samples, where data
-    differ and the first layers still tell them apart.
+    differ and the first layers still tell them apart. Where two outputs of one layer are compared
+    with each other, also how far apart samples are after a short training.
 
 Why it matters:
     What is alike cannot be told apart by any later layer, and queries and keys of tokens that
@@ -44,6 +45,8 @@ DEEP = 6
 _MIXING = ("weight", "attention", "recurrence")
 # A millionth of the norm is below what a head can tell apart in float32 after a norm or two.
 GONE = 1e-4
+# What compares two outputs with each other.
+_PAIRS = ("sub", "__sub__", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -69,6 +72,7 @@ def check(case: Case) -> Iterator[Finding]:
             yield _finding(case, what, ops[0], worst, left)
             return
     yield from _later(case)
+    yield from _views(case)
 
 
 def _whole(case: Case) -> bool:
@@ -134,6 +138,45 @@ def _later(case: Case) -> Iterator[Finding]:
         )
 
 
+def _views(case: Case) -> Iterator[Finding]:
+    """One finding if two outputs of one layer are drawn together until samples are one point."""
+    end = case.training.end if case.training else None
+    if end is None or len(end.ops) != len(case.snapshot.ops):
+        return
+    for op in case.snapshot.ops:
+        pair = [case.snapshot.ops[i] for i in sorted(case.reads(op.index))]
+        if op.name not in _PAIRS or len(pair) != 2 or pair[0].module != pair[1].module:
+            continue
+        at = pair[0].index
+        before, after = _apart(case.snapshot.ops[at]), _apart(end.ops[at])
+        if before > 0 and after < APART * before:
+            yield Finding(
+                CODE,
+                f"two outputs of `{pair[0].module}` are drawn together, and samples become alike: "
+                f"what differs between them falls to {100 * after / before:.2g} %",
+                "error",
+                "rank-collapse",
+                where=(pair[0].module,),
+                source=op.source,
+                evidence=(
+                    Evidence("size of what differs between samples", after, "", APART * before),
+                    Evidence("the same at the start", before),
+                ),
+                advice=(
+                    "give the loss something that pushes samples apart: negatives, a variance term",
+                    "or stop the gradient on one side and put a predictor on the other",
+                ),
+                confidence=0.8,
+                step=len(case.training.loss) if case.training else 0,
+            )
+            return
+
+
+def _apart(op: Op) -> float:
+    """Size of what differs between the samples of an output."""
+    return (op.output.between or 0.0) * op.output.rms if op.output else 0.0
+
+
 def _finding(case: Case, what: str, first: Op, worst: Op, left: float) -> Finding:
     noun = "tokens" if what == "tokens" else "samples"
     bad = case.failing or (case.poor and left < GONE and not case.learns_later)
@@ -169,6 +212,12 @@ ZH = {
     "all samples get the same output: {x} % of the output of `{name}` differs between them at the "
     "end of the training": (
         "所有样本得到相同的输出：训练结束时 `{name}` 的输出中只有 {x} % 在样本之间有差别"
+    ),
+    "two outputs of `{m}` are drawn together, and samples become alike: what differs between them "
+    "falls to {x} %": "`{m}` 的两个输出被拉到一起，样本趋于相同：样本间的差异降到 {x} %",
+    "size of what differs between samples": "样本间差异的大小",
+    "or stop the gradient on one side and put a predictor on the other": (
+        "或在一侧停止梯度，在另一侧加预测器"
     ),
     "the same at the start": "开始时的同一数值",
     "share that differs between samples": "在样本之间有差别的比例",

@@ -30,7 +30,7 @@ from isograd.rules.case import Case
 from isograd.rules.trend import runs_away
 
 CODE = "G301"
-EXPLAINS = ("G108", "G307", "G308", "G402", "G601")
+EXPLAINS = ("G106", "G108", "G307", "G308", "G402", "G601")
 REQUIRES = ("training",)
 
 # Losses of mini-batches scatter by tens of percent; a runaway gains this factor within 50 steps.

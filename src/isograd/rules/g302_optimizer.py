@@ -3,7 +3,8 @@
 What it checks:
     Whether the optimizer holds the model's trainable parameters, and whether it descends. A
     parameter that it does not hold while it holds others that are not the model's was replaced
-    after the optimizer was built. An ascending group is named where the loss rises under it.
+    after the optimizer was built. A rate of 0 at every step. An ascending group is named where the
+    loss rises under it.
 
 Why it matters:
     Gradients are computed and thrown away; the layer stays as it was initialised.
@@ -25,10 +26,10 @@ from collections.abc import Iterator
 from statistics import median
 
 from isograd.records import Evidence, Finding, OptimizerFacts, Training
-from isograd.rules.case import Case, span
+from isograd.rules.case import SHORT, Case, span
 
 CODE = "G302"
-EXPLAINS: tuple[str, ...] = ()
+EXPLAINS = ("G402",)
 REQUIRES = ("training",)
 
 
@@ -54,6 +55,8 @@ def check(case: Case) -> Iterator[Finding]:
             advice=("set the rate of their group, or freeze them with `requires_grad_(False)`",),
             confidence=0.9,
         )
+    if len(training.loss) >= SHORT and not any(training.learning_rate) and not training.scheduled:
+        yield _stopped(training)
     if facts.maximize and _rises(training):
         yield Finding(
             CODE,
@@ -64,6 +67,18 @@ def check(case: Case) -> Iterator[Finding]:
             advice=("leave out `maximize=True`, or return the negative of what is maximised",),
             confidence=0.95,
         )
+
+
+def _stopped(training: Training) -> Finding:
+    return Finding(
+        CODE,
+        f"the learning rate is 0 at each of {len(training.loss)} steps",
+        "error",
+        "learning-rate",
+        evidence=(Evidence("learning rate", 0.0),),
+        advice=("look at what sets the rate in the loop: a schedule whose factor is 0",),
+        confidence=0.95,
+    )
 
 
 def _unregistered(facts: OptimizerFacts) -> Finding:
@@ -90,6 +105,8 @@ def _lost(case: Case, facts: OptimizerFacts) -> Finding:
     # A part that is left out while the rest fails to learn without it was forgotten.
     idle = [n for n in facts.not_owned if n in parameters and parameters[n].grad_norm > 0]
     forgotten = case.failing and not case.learns_later and 2 * len(idle) > len(facts.not_owned)
+    # In a game, the opponent's optimizer steps in the same loop.
+    forgotten = forgotten and not (case.training and case.training.others)
     replaced = facts.foreign > 0 or forgotten
     why = (
         "it holds others that are not the model's" if facts.foreign else "it was given others only"
@@ -140,6 +157,11 @@ ZH = {
         "{name} 不包含 {names}：只给了它其他参数"
     ),
     "{name} ascends: maximize=True, and the loss rises": "{name} 在上升：maximize=True，且损失变大",
+    "the learning rate is 0 at each of {n} steps": "{n} 步中每一步的学习率都是 0",
+    "learning rate": "学习率",
+    "look at what sets the rate in the loop: a schedule whose factor is 0": (
+        "检查循环中设置学习率之处：某个调度的系数为 0"
+    ),
     "learning rate 0 for {names}": "{names} 的学习率为 0",
     "parameters at rate 0": "学习率为 0 的参数个数",
     "set the rate of their group, or freeze them with `requires_grad_(False)`": (

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from isograd.records import Evidence, Finding, Training
-from isograd.records.training import end_of
+from isograd.records.training import FELL, STANDARD_ERRORS, Replay, end_of
 from isograd.rules import proof
 from isograd.rules.case import Case
 
@@ -43,6 +43,8 @@ GAIN_HIGH = 0.2
 # An update of a hundred-thousandth of the weight per step: a hundred times below the field's
 # rule of thumb. Fine-tuning at 1e-5 with Adam moves weights fifty times faster.
 TINY = 1e-5
+# A tenth of that rule of thumb: too low only if four times the steps do not help either.
+SLOW = 1e-4
 # Rate times curvature at which a step lands as high as it started, over this many steps.
 LIMIT = 2.0
 STEPS = 8
@@ -66,7 +68,7 @@ def check(case: Case) -> Iterator[Finding]:
     helped = {
         replay.factor: replay.end()
         for replay in replays
-        if case.gain(replay) > _gain(replay.factor, share)
+        if case.gain(replay) > _gain(replay.factor, share) or _wakes(training, replay)
     }
     if not helped:
         return
@@ -77,7 +79,9 @@ def check(case: Case) -> Iterator[Finding]:
     if other is not None and other.end() < (1 + GAIN_LOW) * helped[factor]:
         return  # something more specific explains as much
     update = training.update_ratio()
-    if factor > 1 and update > TINY:
+    still = case.failing and not case.learns_later and not case.uses_later
+    slow = SLOW if still else TINY
+    if factor > 1 and update > slow:
         return
     if training.stopped and factor < 1:
         return  # G301 says it
@@ -92,7 +96,7 @@ def check(case: Case) -> Iterator[Finding]:
             Evidence(
                 "loss with the replayed rate", helped[factor], "", (1 - _gain(factor, share)) * left
             ),
-            Evidence("median update ratio", update, "", TINY if factor > 1 else None),
+            Evidence("median update ratio", update, "", slow if factor > 1 else None),
             Evidence("learning rate", max(training.learning_rate, default=0.0)),
         ),
         advice=(f"multiply the learning rate by {factor:g}",),
@@ -123,6 +127,14 @@ def _unstable(case: Case, training: Training) -> Iterator[Finding]:
         confidence=0.8,
         step=len(training.loss) - 1,
     )
+
+
+def _wakes(training: Training, replay: Replay) -> bool:
+    """True for a larger rate after which the net uses its inputs as it did not."""
+    if replay.factor < 1 or training.uses is None or training.uses >= STANDARD_ERRORS:
+        return False
+    lower = replay.end() < (1 - FELL) * end_of(training.loss)
+    return lower and (replay.uses or 0.0) > 2 * STANDARD_ERRORS
 
 
 def _gain(factor: float, share: float) -> float:

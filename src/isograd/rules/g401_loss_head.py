@@ -2,8 +2,8 @@
 
 What it checks:
     What each loss function was called with: probabilities where logits belong (a softmax in
-    front of cross-entropy), one class, shapes that broadcast a difference to a matrix, targets
-    that are all ignored.
+    front of cross-entropy), one class, shapes that broadcast a
+    difference or a product to a matrix, targets that are all ignored.
 
 Why it matters:
     Softmax twice bounds the gradient and the loss can never approach 0. A softmax over one unit
@@ -23,6 +23,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from isograd.records import Evidence, Finding, LossCall
 from isograd.records.finding import Cause
@@ -35,12 +36,13 @@ REQUIRES: tuple[str, ...] = ()
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding for each call that does not fit."""
-    for call in case.snapshot.losses:
+    losses = case.snapshot.losses
+    for call in losses:
         yield from _one_class(call)
         yield from _twice(call)
-        yield from _broadcast(call)
         yield from _ignored(call)
         yield from _no_log(call)
+    yield from islice((f for call in losses for f in _broadcast(call)), 1)
     yield from _one_unit(case)
     yield from _over_batch(case)
 
@@ -56,13 +58,14 @@ def _twice(call: LossCall) -> Iterator[Finding]:
             Evidence("largest input", call.prediction.high, "", 1.0, "of the loss function"),
             f"leave out the {call.upstream}: `cross_entropy` applies log-softmax itself",
         )
-    if call.name == "binary_cross_entropy_with_logits" and call.upstream == "sigmoid":
+    binary = call.name == "binary_cross_entropy_with_logits"
+    if binary and call.upstream in ("sigmoid", "softmax"):
         yield _finding(
             call,
-            "`binary_cross_entropy_with_logits` gets the output of `sigmoid`, not logits",
+            f"`binary_cross_entropy_with_logits` gets the output of `{call.upstream}`, not logits",
             "loss-head",
             Evidence("largest input", call.prediction.high, "", 1.0, "of the loss function"),
-            "leave out the sigmoid: the loss applies it itself",
+            f"leave out the {call.upstream}: the loss applies a sigmoid itself",
         )
 
 
@@ -123,11 +126,9 @@ _LOGITS = "or hand one logit to `binary_cross_entropy_with_logits`"
 
 def _broadcast(call: LossCall) -> Iterator[Finding]:
     a, b = call.input_shape, call.target_shape
-    if call.integer_target or a == b or len(a) == len(b) or 0 in (len(a), len(b)):
-        return
     longer, shorter = (a, b) if len(a) > len(b) else (b, a)
     # (N, 1) against (N,): the shorter shape lies along the dimension of size 1.
-    if longer[-1] == 1 and shorter[-1] > 1 and longer[0] == shorter[0]:
+    if call.broadcast:
         yield _finding(
             call,
             f"shapes {a} and {b} of `{call.name}` broadcast to {shorter[-1]} x {shorter[-1]}: "
@@ -153,7 +154,7 @@ def _ignored(call: LossCall) -> Iterator[Finding]:
     if call.ignored_fraction == 1:
         yield _finding(
             call,
-            f"all targets of `{call.name}` are ignored (ignore_index)",
+            f"all targets of `{call.name}` are ignored (ignore_index, or a class weight of 0)",
             "labels",
             Evidence("ignored share of the targets", 1.0, "", 1.0),
             "check how labels are masked: not one of them takes part in the loss",
@@ -192,14 +193,16 @@ ZH = {
     "`cross_entropy` gets the output of `{op}`, not logits": (
         "`cross_entropy` 收到的是 `{op}` 的输出，而不是 logits"
     ),
-    "`binary_cross_entropy_with_logits` gets the output of `sigmoid`, not logits": (
-        "`binary_cross_entropy_with_logits` 收到的是 `sigmoid` 的输出，而不是 logits"
+    "`binary_cross_entropy_with_logits` gets the output of `{op}`, not logits": (
+        "`binary_cross_entropy_with_logits` 收到的是 `{op}` 的输出，而不是 logits"
     ),
     "`cross_entropy` over a single class is always 0": "只有一个类别的 `cross_entropy` 恒为 0",
     "shapes {a} and {b} of `{op}` broadcast to {n}: every sample is compared with every target": (
         "`{op}` 的形状 {a} 与 {b} 广播成 {n}：每个样本都与每个目标比较"
     ),
-    "all targets of `{op}` are ignored (ignore_index)": "`{op}` 的目标全部被忽略（ignore_index）",
+    "all targets of `{op}` are ignored (ignore_index, or a class weight of 0)": (
+        "`{op}` 的目标全部被忽略（ignore_index，或类别权重为 0）"
+    ),
     "`nll_loss` gets numbers above 0, which no log-probability is": (
         "`nll_loss` 收到大于 0 的数，而对数概率不会大于 0"
     ),
@@ -215,7 +218,9 @@ ZH = {
     "leave out the {op}: `cross_entropy` applies log-softmax itself": (
         "去掉 {op}：`cross_entropy` 自身会做 log-softmax"
     ),
-    "leave out the sigmoid: the loss applies it itself": "去掉 sigmoid：损失函数自身会应用它",
+    "leave out the {op}: the loss applies a sigmoid itself": (
+        "去掉 {op}：损失函数自身会应用 sigmoid"
+    ),
     "use `binary_cross_entropy_with_logits`, or one unit for each class": (
         "改用 `binary_cross_entropy_with_logits`，或每个类别一个输出单元"
     ),

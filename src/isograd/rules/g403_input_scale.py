@@ -34,12 +34,16 @@ REQUIRES = ("training",)
 LARGE = 30.0
 SMALL = 1e-3
 COLUMNS = 50.0
+_TABLES = ("embedding", "embedding_bag", "index_select", "gather", "__getitem__")
 
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding if standardised inputs train far better."""
     replay = proof.proved(case, "inputs")
     first = _entry(case)
+    if first is not None and _blank(case, first):
+        yield _unproved(first)
+        return
     if replay is None and first is not None and proof.unproved(case) and _far(first):
         yield _unproved(first)
         return
@@ -70,6 +74,12 @@ def _far(op: Op) -> bool:
         return False
     uneven = stats.columns is not None and stats.columns > COLUMNS and stats.rms > 1
     return not SMALL < stats.rms < LARGE or uneven
+
+
+def _blank(case: Case, first: Op) -> bool:
+    """True if all that enters the net is zero; tokens enter by a table of their own."""
+    tokens = any(op.name in _TABLES for op in case.snapshot.ops)
+    return first.inputs is not None and first.inputs.rms == 0 and case.failing and not tokens
 
 
 def _unproved(op: Op) -> Finding:

@@ -1,12 +1,14 @@
 """G406: labels that no net can learn from.
 
 What it checks:
-    Targets of a loss function: classes that are all alike in a batch of 16 or more, and targets
+    Targets of a loss function: classes that are all alike in batches of 16 or more (those that
+    are ignored or have weight 0 left out), class indices that there is no output for, and targets
     of a binary cross-entropy outside 0 and 1.
 
 Why it matters:
     With one class the loss falls to 0 and nothing was learnt. With binary targets of 2 the loss
-    has no minimum and falls without end.
+    has no minimum and falls without end. An index out of range raises on a CPU and corrupts a GPU
+    process; here it is measured with the nearest class.
 
 When it is wrong:
     Sorted data give batches of one class: shuffle them, which is the same advice. A discriminator
@@ -22,6 +24,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding, LossCall
@@ -43,11 +46,11 @@ def check(case: Case) -> Iterator[Finding]:
     for call in case.snapshot.losses:
         if call.name in _BINARY and (call.target.low < 0 or call.target.high > 1):
             yield _range(call)
+        if call.outside > 0:
+            yield _outside(call)
     alone = len(case.snapshot.losses) == 1
     for call in case.snapshot.losses:
-        counted = 1
-        for size in call.target_shape:
-            counted *= size
+        counted = _counted(call) + sum(_counted(c) for c in _later(case, call))
         classes = (
             call.name in ("cross_entropy", "nll_loss")
             and call.integer_target
@@ -56,7 +59,7 @@ def check(case: Case) -> Iterator[Finding]:
         values = not call.integer_target and case.blind
         judged = classes or call.name in _BINARY or values
         if alone and judged and call.target.distinct == 1 and counted >= LABELS:
-            yield from _constant(case, call, counted)
+            yield from _constant(case, call)
 
 
 def _range(call: LossCall) -> Finding:
@@ -78,9 +81,42 @@ def _range(call: LossCall) -> Finding:
     )
 
 
-def _constant(case: Case, call: LossCall, counted: int) -> Iterator[Finding]:
+def _outside(call: LossCall) -> Finding:
+    classes = call.input_shape[1 if len(call.input_shape) > 1 else 0]
+    low, high = call.target.low, call.target.high
+    return Finding(
+        CODE,
+        f"labels reach from {low:g} to {high:g}; the net has {classes} outputs, 0 to {classes - 1}",
+        "error",
+        "labels",
+        where=(call.name,),
+        source=call.source,
+        evidence=(
+            Evidence("share of the labels out of range", call.outside, "", 0.0),
+            Evidence("largest label", high, "", float(classes - 1)),
+            Evidence("smallest label", low, "", 0.0),
+        ),
+        advice=(
+            "count classes from 0, or give the last layer one output for each class",
+            "pass `ignore_index=` for labels that mean nothing",
+        ),
+        confidence=0.99,
+    )
+
+
+def _counted(call: LossCall) -> int:
+    """Labels of a call that take part in the loss."""
+    return round(math.prod(call.target_shape) * (1 - call.ignored_fraction))
+
+
+def _later(case: Case, call: LossCall) -> list[LossCall]:
+    """The same call at the end of the training."""
     end = case.training.end if case.training else None
-    later = [c for c in end.losses if c.name == call.name] if end else []
+    return [c for c in end.losses if c.name == call.name] if end else []
+
+
+def _constant(case: Case, call: LossCall) -> Iterator[Finding]:
+    later, counted = _later(case, call), _counted(call)
     if any(c.target.distinct > 1 or c.target.mean != call.target.mean for c in later):
         return
     if call.ignored_fraction == 1:
@@ -104,6 +140,16 @@ ZH = {
         "`{name}` 的目标在 {a} 到 {b} 之间；它只适用于 0 到 1"
     ),
     "all {n} labels of the batch are {x}": "这一批的 {n} 个标签全是 {x}",
+    "labels reach from {a} to {b}; the net has {n} outputs, 0 to {m}": (
+        "标签在 {a} 到 {b} 之间；网络有 {n} 个输出，编号 0 到 {m}"
+    ),
+    "share of the labels out of range": "超出范围的标签比例",
+    "largest label": "最大标签",
+    "smallest label": "最小标签",
+    "count classes from 0, or give the last layer one output for each class": (
+        "类别从 0 开始编号，或让最后一层为每个类别提供一个输出"
+    ),
+    "pass `ignore_index=` for labels that mean nothing": "对无意义的标签传入 `ignore_index=`",
     "largest target": "最大目标",
     "smallest target": "最小目标",
     "distinct labels": "不同标签的个数",

@@ -39,7 +39,17 @@ def unproved(case: Case) -> bool:
 
 def specific(case: Case) -> Replay | None:
     """The best proof that is not the learning rate's."""
-    names = ("inputs", "targets", "frozen", "detach", "momentum", "weight decay", "eps", "draws")
+    names = (
+        "inputs",
+        "targets",
+        "logits",
+        "frozen",
+        "detach",
+        "momentum",
+        "weight decay",
+        "eps",
+        "draws",
+    )
     if not case.failing:
         names = names[:-1]  # averaged batches always do better
     found = [r for name in names if (r := proved(case, name)) is not None]

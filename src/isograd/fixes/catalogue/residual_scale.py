@@ -15,6 +15,7 @@ from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.records import Finding, Snapshot
 from isograd.records.fix import Fix
+
 _ADDS = ("add", "__add__", "add_", "__iadd__", "iadd")
 
 
