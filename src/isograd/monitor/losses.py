@@ -88,8 +88,8 @@ class Losses:
             self._governor.spend("loss", time.perf_counter() - begin)
         self._since = now
         budget, bare = self._governor.budget, self._governor.bare
-        room = math.inf if budget is None else _SHARE * budget * bare
+        room = math.inf if budget is None else max(_SHARE * budget * bare, 1e-9)
         if room < COST:
-            self._every = 1 << math.ceil(math.log2(COST / max(room, 1e-9)))
+            self._every = 1 << math.ceil(math.log2(COST / room))
         else:
             self._every = 1
