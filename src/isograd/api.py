@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from isograd import reporters as reporters  # registers the formats of Diagnosis
@@ -247,7 +249,7 @@ def watch(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
     *,
-    run: str | os.PathLike[str] | None = None,
+    run: str | os.PathLike[str] | bool | None = None,
     budget: float | None = 0.01,
     on_alarm: Callable[[Alarm], None] | None = None,
     webhook: str | None = None,
@@ -256,14 +258,16 @@ def watch(
 ) -> Watch:
     """Follow your own training loop.
 
-    Use it as a context manager around the loop, or call `open()` and `close()`. Losses and
+    Watching begins at once. Use it as a context manager around the loop, or call `close()`; it
+    ends with the program at the latest, and when the same model is watched anew. Losses and
     weights stay bit-identical; an error of isograd's own is one warning.
 
     Args:
         model: The model in training.
         optimizer: Its optimizer or optimizers; those that hold a parameter of the model are
             found when they first step.
-        run: Directory of a run file to write, such as `isograd-runs/a`; None writes nothing.
+        run: Directory of a run file to write, such as `isograd-runs/a`, or True for one that is
+            named after the program; a number is added if it is taken. None writes nothing.
         budget: Share of the training's time that watching may take; None measures everything at
             every step.
         on_alarm: Called with each alarm.
@@ -275,7 +279,7 @@ def watch(
             reaches.
 
     Returns:
-        An object with `diagnosis()`, `log(loss=...)`, `run`, `alarms` and `close()`.
+        An open watch with `diagnosis()`, `log(loss=...)`, `run`, `alarms` and `close()`.
 
     Raises:
         ValueError: If the budget is negative or the guard unknown.
@@ -290,9 +294,13 @@ def watch(
         return diagnose(snapshot, training, history(training, snapshot), type(model).__name__)
 
     given = [optimizer] if hasattr(optimizer, "param_groups") else list(optimizer or ())  # type: ignore
-    journal = None
-    if run is not None and not running():
-        meta = {"model": type(model).__name__, "budget": budget}
-        journal = Journal(run, [name for name, _ in model.named_parameters()], meta)
     told = both(on_alarm, Webhook(webhook) if webhook else None)
-    return Watch(model, given, judge, budget, journal, told, guard, replay)  # type: ignore[arg-type]
+    watch = Watch(model, given, judge, budget, told, guard, replay)  # type: ignore[arg-type]
+    if run is True:
+        file = getattr(sys.modules.get("__main__"), "__file__", None)
+        run = Path("isograd-runs") / (Path(file).stem if file else type(model).__name__.lower())
+    if run and not running():
+        meta = {"model": type(model).__name__, "budget": budget}
+        watch.writes(Journal(run, [name for name, _ in model.named_parameters()], meta))
+    watch.open()
+    return watch

@@ -22,6 +22,7 @@ from isograd.capture.draft import LEAVING, Cut, Draft, Node
 from isograd.capture.losses import loss_call
 from isograd.capture.meter import Meter
 from isograd.capture.places import Places
+from isograd.capture.shield import Shield
 from isograd.records.loss_call import LossCall
 
 # Python functions of torch that are several ops to a reader: they are run with the mode on.
@@ -58,10 +59,15 @@ class Tagger(TorchFunctionMode):
         model: Its parameters and modules give the names.
         watch: Told of every call that might write to a parameter, before it runs.
         stop: Code that calls the user's step; the search for a place ends there.
+        shield: Keeps errors of our own, after the first of which nothing more is noted; without
+            one they are raised.
     """
 
-    def __init__(self, model: nn.Module, watch: Watchful, stop: CodeType) -> None:
+    def __init__(
+        self, model: nn.Module, watch: Watchful, stop: CodeType, shield: Shield | None = None
+    ) -> None:
         super().__init__()
+        self._shield = shield
         self.drafts: list[Draft] = []
         self.cuts: list[Cut] = []
         self.losses: list[LossCall] = []
@@ -101,17 +107,32 @@ class Tagger(TorchFunctionMode):
         if not isinstance(plan, str):
             with self:
                 return plan(*args, **kwargs)
-        inputs = _tensors(args, kwargs)
-        for tensor in inputs:
-            node = tensor.grad_fn
-            if node is not None and node not in self.owner:
-                self._claim_foreign(node)
-        if plan == "backward":
-            self.backward_source = self._places.here(sys._getframe(1), self._stop).source
-        before = self._inputs_of(inputs)
+        frame = sys._getframe(1)
+        try:
+            inputs = _tensors(args, kwargs)
+            for tensor in inputs:
+                node = tensor.grad_fn
+                if node is not None and node not in self.owner:
+                    self._claim_foreign(node)
+            if plan == "backward":
+                self.backward_source = self._places.here(frame, self._stop).source
+            before = self._inputs_of(inputs)
+        except Exception as error:
+            self._broke(error)
+            return func(*args, **kwargs)
         out = func(*args, **kwargs)
-        self._note(plan, inputs, before, args, kwargs, out)
+        try:
+            self._note(plan, inputs, before, args, kwargs, out)
+        except Exception as error:
+            self._broke(error)
         return out
+
+    def _broke(self, error: Exception) -> None:
+        """An error of our own."""
+        if self._shield is None:
+            raise error
+        self._shield.fault = self._shield.fault or error
+        self.resting = True
 
     @contextmanager
     def custom_functions(self) -> Any:

@@ -15,6 +15,7 @@ from isograd.cli import options, patching, targets
 from isograd.errors import IsogradError
 
 if TYPE_CHECKING:
+    from isograd.fixes.patches.sites import Sites
     from isograd.records import Diagnosis
     from isograd.records.fix import Trial
 
@@ -66,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--apply", action="store_true", help="change your source; asks for a clean git tree"
     )
     parser.add_argument(
+        "--force", action="store_true", help="with --apply: also where git could not undo it"
+    )
+    parser.add_argument(
         "--json",
         nargs="?",
         const=STDOUT,
@@ -99,24 +103,28 @@ def run(args: argparse.Namespace) -> int:
     only_json = args.json == STDOUT
     shield = contextlib.redirect_stdout(sys.stderr) if only_json else contextlib.nullcontext()
     with shield:
-        diagnosis, trials = _tried(args, lang)
+        diagnosis, trials, sites = _tried(args, lang)
     chosen = next((t for t in trials if t.proven), None)
     _report(args, lang, diagnosis, trials, only_json)
     if page is not None:
         _write_page(page, diagnosis, trials, lang)
     if chosen is not None and (args.patch or args.apply):
-        _patch(args, trials, only_json)
+        _patch(args, trials, sites, only_json)
     return 0 if diagnosis.ok or chosen is not None else 1
 
 
-def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial]]:
+def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial], Sites]:
     from isograd import api
     from isograd.cli import check
+    from isograd.fixes.patches import sites
     from isograd.fixes.rewind import Rewind
 
     if args.seed is not None:
         check.seed_all(args.seed)
-    with targets.loaded(args.target) as target:
+    with contextlib.ExitStack() as stack:
+        with sites.recorded() as recorder:
+            target = stack.enter_context(targets.loaded(args.target))
+        found = recorder.of(target.model, target.optimizer)
         rewind = Rewind(target.step, target.train_step)
         steps = check.STEPS if target.optimizer is not None else 0
         diagnosis = api.check(
@@ -129,7 +137,7 @@ def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial]]
         )
         rewind.restore()
         if diagnosis.ok:
-            return diagnosis, []
+            return diagnosis, [], found
         with _bar(lang) as progress:
             trials = api.fix(
                 target.model,
@@ -145,7 +153,7 @@ def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial]]
                 progress=progress,
             )
         rewind.restore()
-    return diagnosis, [patching.patched(trial, args.target) for trial in trials]
+    return diagnosis, [patching.patched(trial, args.target, found) for trial in trials], found
 
 
 @contextlib.contextmanager
@@ -213,7 +221,9 @@ def _report(
         console.print(PatchReport(best, lang), soft_wrap=True)
 
 
-def _patch(args: argparse.Namespace, trials: Sequence[Trial], only_json: bool) -> None:
+def _patch(
+    args: argparse.Namespace, trials: Sequence[Trial], sites: Sites, only_json: bool
+) -> None:
     best = patching.preferred(trials)
     if best is None:
         first = next(t for t in trials if t.proven)
@@ -226,9 +236,10 @@ def _patch(args: argparse.Namespace, trials: Sequence[Trial], only_json: bool) -
     if args.patch:
         _write(Path(args.patch), best.patch)
         if not args.quiet:
-            print(f"patch: {args.patch}", file=out)
+            folder = patching.folder(best, args.target, sites)
+            print(f"patch: {args.patch}" + (f" (of {folder})" if folder else ""), file=out)
     if args.apply:
-        for path in patching.apply(best, args.target):
+        for path in patching.apply(best, args.target, sites, force=args.force):
             print(f"changed: {path}", file=out)
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from isograd.fixes.kind import Case, Kind, Proposal
 from isograd.fixes.patches.optimizer import constructor
-from isograd.fixes.patches.source import Source, set_argument
+from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -54,4 +54,5 @@ class Setting(Kind):
         """The keyword of the optimizer's constructor."""
         value = fix.parameters["value"]
         text = repr(tuple(value) if isinstance(value, list) else value)
-        set_argument(source.entry, constructor(source), self.key, text, None)
+        file, call = constructor(source)
+        file.set_argument(call, self.key, text, None)

@@ -113,6 +113,9 @@ class Again:
     def adopted(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer of the model was found."""
 
+    def left(self, optimizer: torch.optim.Optimizer) -> None:
+        """Another optimizer has taken the place of this one."""
+
     def begin_step(self, optimizer: torch.optim.Optimizer) -> None:
         """A step begins."""
 

@@ -45,8 +45,6 @@ class BlackBox:
         model: The model in training.
         governor: Whose purse `replay` pays.
         always: Keep every step whatever it costs, and the weights too.
-        directory: Where to save bad steps; None saves nothing.
-        rank: Of this process.
 
     Attributes:
         found: Bad steps so far, oldest first.
@@ -59,8 +57,6 @@ class BlackBox:
         model: nn.Module,
         governor: Governor,
         always: bool = False,
-        directory: Path | None = None,
-        rank: int = 0,
     ) -> None:
         self.found: list[BadStep] = []
         self.saved: list[Path] = []
@@ -68,8 +64,8 @@ class BlackBox:
         self._model = model
         self._governor = governor
         self._always = always
-        self._directory = directory
-        self._rank = rank
+        self._directory: Path | None = None
+        self._rank = 0
         self._taping: StepTaping | None = None
         self._free = [Keeper(model, STATE_BYTES // SLOTS) for _ in range(SLOTS)]
         self._keeper: Keeper | None = None
@@ -83,7 +79,6 @@ class BlackBox:
         self._late: Flag | None = None
         self._waiting: list[tuple[Suspect, Flag, Keeper | None]] = []
         self._stepping = False
-        self._skips = 0
         self._step = self._next = 0
         self._main = bad_files.Main()
 
@@ -96,6 +91,10 @@ class BlackBox:
     def why_not(self) -> str:
         """Why steps are not kept, or ""."""
         return self._off
+
+    def saves(self, directory: Path, rank: int) -> None:
+        """Save bad steps there from here on; by default nowhere."""
+        self._directory, self._rank = directory, rank
 
     def open(self) -> None:
         """Begin with the first step."""
@@ -110,13 +109,6 @@ class BlackBox:
         self._off = self._off or why
         self._waiting.clear()
         self._rest()
-
-    def saw_skips(self, skips: int) -> None:
-        """Tell it how many steps a gradient scaler has left out so far."""
-        if skips != self._skips and self._taping is not None and not self._stepping:
-            self._taping.skip()
-            self._losses = []
-        self._skips = skips
 
     def around(
         self,

@@ -21,7 +21,7 @@ from isograd.capture.places import _is_user
 from isograd.monitor import functions, module_calls
 from isograd.monitor.changing import Changing
 from isograd.monitor.mode_stack import LowestMode
-from isograd.monitor.noting import MODE, draws, is_passed, name_of, not_noted, writes
+from isograd.monitor.noting import MODE, UNSCALES, draws, is_passed, name_of, not_noted, writes
 from isograd.monitor.step_tape import BACKWARD, Applied, Drawn, GradOf, StepEntry, StepTape, cut
 from isograd.monitor.tape import Constant, Named, NotPlayableError, Ref, leaves, mapped
 
@@ -128,8 +128,8 @@ class StepTaping(LowestMode):
             return float(loss.detach())
         return None
 
-    def skip(self) -> None:
-        """What went backward so far was thrown away: a scaler left its step out."""
+    def _skip(self) -> None:
+        """What went backward so far is over: a scaler has made its step or left it out."""
         for entry in self._entries:
             entry.dead = True
 
@@ -159,6 +159,8 @@ class StepTaping(LowestMode):
             return
         begin = time.perf_counter()
         self._loss = None
+        if any(getattr(entry.call, "__name__", "") == UNSCALES for entry in self._entries):
+            self._skip()
         roots = leaves(root)
         if all(tensor.numel() == 1 for tensor in roots):
             self._begin(BACKWARD, tuple(roots), {})

@@ -17,6 +17,7 @@ class RunStatus:
         speeds: Gradient norm of each layer's largest parameter, at the latest measured step.
         alarms: Number of alarms so far.
         cost: Time that watching took / time of the training without it.
+        seconds: Time that watching took.
         run: Directory of the run file, or None.
         verdict: What was concluded at the end, or "".
         ok: True if that is no alarm; None before the end.
@@ -31,6 +32,7 @@ class RunStatus:
     speeds: dict[str, float] = field(default_factory=dict[str, float])
     alarms: int = 0
     cost: float = 0.0
+    seconds: float = 0.0
     run: str | None = None
     verdict: str = ""
     ok: bool | None = None

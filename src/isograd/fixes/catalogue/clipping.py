@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Iterator
 from statistics import median
@@ -11,8 +12,9 @@ import torch
 from torch import nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.optimizer import loop, loop_names, step_line
-from isograd.fixes.patches.source import NotInSourceError, Source, called, set_argument
+from isograd.fixes.patches.optimizer import loop_names, step_line
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import NotInSourceError, called
 from isograd.fixes.setup import Setup
 from isograd.fixes.stepping import before_step
 from isograd.records import Finding
@@ -92,15 +94,15 @@ class Clipping(Kind):
             if len(calls) != 1:
                 raise NotInSourceError("there is not one call that clips")
             name = "max_norm" if called(calls[0]) == "clip_grad_norm_" else "clip_value"
-            set_argument(source.entry, calls[0], name, f"{limit:g}", 1)
+            source.file_of(calls[0]).set_argument(calls[0], name, f"{limit:g}", 1)
             return
-        if source.loop_name is None:
+        if "train_step" not in source.target.parts:
             _add_loop(source, limit)
             return
-        loop(source)
         model, _ = loop_names(source)
-        text = f"{source.nn()}.utils.clip_grad_norm_({model}.parameters(), {limit:g})\n"
-        source.entry.insert(step_line(source), None, text)
+        file, line = step_line(source)
+        clip = f"{source.nn(file)}.utils.clip_grad_norm_({model}.parameters(), {limit:g})\n"
+        file.insert(line, None, clip)
 
 
 def _limited(function: Any, limit: float) -> Any:
@@ -114,21 +116,21 @@ def _limited(function: Any, limit: float) -> Any:
 
 def _add_loop(source: Source, limit: float) -> None:
     """The usual three lines with clipping, as the fourth value of the target."""
-    statement = source.return_statement()
-    names = (source.model_name, source.step_name, source.optimizer_name)
-    if None in names or statement.value is None:
-        raise NotInSourceError("the target does not return model, step and optimizer by name")
-    nn_name = source.nn()
+    value = source.target.statement.value
+    if not isinstance(value, ast.Tuple) or len(value.elts) != 3:
+        raise NotInSourceError("the target does not return (model, step, optimizer)")
+    step, nn_name = source.name("step"), source.nn()
     source.before_return(
         f"def train_step(model, optimizer):\n"
         f"    optimizer.zero_grad()\n"
-        f"    loss = {source.step_name}(model)\n"
+        f"    loss = {step}(model)\n"
         f"    loss.backward()\n"
         f"    {nn_name}.utils.clip_grad_norm_(model.parameters(), {limit:g})\n"
         f"    optimizer.step()\n"
         f"    return loss\n"
     )
-    source.entry.replace(statement.value, f"{', '.join(map(str, names))}, train_step")
+    end = source.home.span(value.elts[-1])[1]
+    source.home.edit(end, end, ", train_step")
 
 
 def raw_norms(training: Training) -> list[float]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from typing import Any
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.optimizer import constructor
-from isograd.fixes.patches.source import File, NotInSourceError, Source, keyword, set_argument
+from isograd.fixes.patches.rates import scaled
+from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.fixes.stepping import before_step
 from isograd.records import Finding
@@ -72,39 +71,8 @@ class LearningRate(Kind):
         return setup
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
-        """The `lr` of the optimizer's constructor."""
-        call = constructor(source)
-        factor, rates = fix.parameters["factor"], fix.parameters["rates"]
-        file = source.entry
-        groups = [
-            value
-            for node in ast.walk(call)
-            if isinstance(node, ast.Dict)
-            for name, value in zip(node.keys, node.values, strict=True)
-            if isinstance(name, ast.Constant) and name.value == "lr"
-        ]
-        for value in groups:
-            _scale(file, value, factor, None)
-        given = keyword(call, "lr")
-        if given is not None:
-            _scale(file, given.value, factor, rates[-1])
-        elif len(call.args) > 1:
-            _scale(file, call.args[1], factor, rates[-1])
-        elif not groups:
-            set_argument(file, call, "lr", f"{rates[0]:g}", 1)
-
-
-def _scale(file: File, value: ast.expr, factor: float, rate: float | None) -> None:
-    if isinstance(value, ast.Constant) and isinstance(value.value, int | float):
-        file.replace(value, f"{float(f'{value.value * factor:.3g}'):g}")
-    elif isinstance(value, ast.Name | ast.Attribute | ast.BinOp):
-        text = file.code(value)
-        text = f"({text})" if isinstance(value, ast.BinOp) else text
-        file.replace(value, f"{factor:g} * {text}")
-    elif rate is not None:
-        file.replace(value, f"{rate:g}")
-    else:
-        raise NotInSourceError("the rate is no number")
+        """Where the source gives a rate."""
+        scaled(source, fix.parameters["factor"], fix.parameters["rates"][0])
 
 
 def _follow(setup: Setup, factor: float) -> None:

@@ -12,7 +12,9 @@ from isograd.fixes.calls import Replaced, around, inside
 from isograd.fixes.expressions import subject
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.layers import put
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches import modules
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import NotInSourceError
 from isograd.fixes.setup import Setup
 from isograd.records import Finding, Op
 from isograd.records.fix import Fix
@@ -74,12 +76,7 @@ class OutputLayer(Kind):
         """The constructor, or the call."""
         p = fix.parameters
         if p["module"]:
-            calls = source.calls([p["class"]])
-            if not calls:
-                raise NotInSourceError(f"{p['class']} is not built in the file of the target")
-            last = max(calls, key=lambda c: (c.lineno, c.col_offset))
-            prefix = source.entry.code(last.func).rpartition(".")[0] or source.nn()
-            source.entry.replace(last, f"{prefix}.Identity()")
+            modules.replaced(source, [p["module"]], p["class"], "Identity")
             return
         found = source.calls_at(p["line"], [p["call"]])
         if not found:

@@ -66,7 +66,8 @@ class RateLimits(Kind):
         """Lines in front of `optimizer.step()`."""
         _, optimizer = loop_names(source)
         lines = _lines(optimizer, fix.parameters["low"], fix.parameters["high"])
-        source.entry.insert(step_line(source), None, lines)
+        file, line = step_line(source)
+        file.insert(line, None, lines)
 
 
 def _lines(optimizer: str, low: float, high: float) -> str:

@@ -10,7 +10,7 @@ from torch import nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.layers import RECURRENT, parts_of
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -67,10 +67,8 @@ class RecurrentWeights(Kind):
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """Lines behind the model."""
         p = fix.parameters
-        if source.model_name is None:
-            raise NotInSourceError("the target does not return the name of a model")
-        source.after_model(
-            _lines(source.model_name, source.nn(), p["how"], p["gain"], p["cores"], p["layers"])
+        source.before_return(
+            _lines(source.name("model"), source.nn(), p["how"], p["gain"], p["cores"], p["layers"])
         )
 
 

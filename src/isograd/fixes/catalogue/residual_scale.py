@@ -11,7 +11,7 @@ from torch import nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.layers import WEIGHTED
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.records import Finding, Snapshot
 from isograd.records.fix import Fix
@@ -55,10 +55,8 @@ class ResidualScale(Kind):
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """A loop before the return."""
         p = fix.parameters
-        if source.model_name is None:
-            raise NotInSourceError("the target does not return the name of a model")
         source.before_return(
-            _lines(source.model_name, source.alias("torch"), p["layers"], p["factor"])
+            _lines(source.name("model"), source.alias("torch"), p["layers"], p["factor"])
         )
 
 

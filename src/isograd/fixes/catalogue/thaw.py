@@ -7,7 +7,7 @@ from typing import Any
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.patches.optimizer import constructor
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -45,12 +45,10 @@ class Thaw(Kind):
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """A line in front of the optimizer's."""
-        name = source.model_name
-        if name is None:
-            raise NotInSourceError("the target does not return the name of a model")
-        line = f"{name}.requires_grad_(True)\n"
-        statement = source.entry.statement(constructor(source))
-        if any(statement is s for s in source.target.body):
-            source.entry.insert(statement, None, line)
+        line = f"{source.name('model')}.requires_grad_(True)\n"
+        file, call = constructor(source)
+        statement = file.statement(call)
+        if statement in source.target.function.body:
+            file.insert(statement, None, line)
         else:
-            source.after_model(line)
+            source.before_return(line)
