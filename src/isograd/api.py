@@ -79,15 +79,16 @@ def check(
         Findings with causes first, and the measurement behind them.
 
     Raises:
-        ModelError: If the model has no parameters, or all are frozen.
-        StepError: If the step raises, changes the model, or returns no scalar with a graph.
+        ModelError: If the model has no parameters.
+        StepError: If the step raises, changes the model, or returns no scalar. A loss without a
+            graph and a model that is frozen as a whole are findings.
         ValueError: If `steps` is negative.
     """
     if steps < 0:
         raise ValueError(f"`steps` must be at least 0, got {steps}.")
-    snapshot = probe(model, step)
+    snapshot = _measured(model, step)
     training, history = None, None
-    if steps:
+    if steps and snapshot.ops:
         from isograd.monitor import training as monitor
 
         training = monitor.train_copy(model, step, optimizer, steps, train_step, snapshot)
@@ -99,6 +100,18 @@ def check(
 
         bad = first_bad_of(model, step)
     return diagnose(snapshot, training, history, target or type(model).__name__, bad)
+
+
+def _measured(model: torch.nn.Module, step: Step) -> Snapshot:
+    """A probe; where no gradient can flow at all, what is known without one."""
+    from isograd.capture.graphless import FrozenError, NoGraphError
+
+    try:
+        return probe(model, step)
+    except (FrozenError, NoGraphError) as error:
+        if error.snapshot is None:
+            raise
+        return error.snapshot
 
 
 def ripple(
@@ -196,7 +209,8 @@ def fix(
     Raises:
         ModelError: If the model has no parameters, or all are frozen.
         StepError: If the step raises, changes the model, or returns no scalar with a graph.
-        ValueError: If `steps`, `seeds`, `time_limit` or `jobs` is out of range.
+        ValueError: If `steps`, `seeds`, `time_limit` or `jobs` is out of range, or the backend
+            unknown.
     """
     from isograd import fixes
     from isograd.fixes.rewind import Rewind
@@ -210,6 +224,8 @@ def fix(
     ):
         if value is not None and value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    if backend not in (None, *fixes.BACKENDS):
+        raise ValueError(f"`backend` must be one of {', '.join(fixes.BACKENDS)}, got {backend!r}.")
 
     def alarms(setup: Setup) -> tuple[tuple[str, str], ...]:
         length = _FIX_STEPS if setup.optimizer is not None else 0

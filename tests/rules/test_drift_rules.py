@@ -11,6 +11,7 @@ from torch import nn
 
 import isograd
 from isograd.monitor import rerun
+from isograd.records.training import ParameterTrack, Training
 from isograd.rules import g303_rate, g306_momentum, g702_spike, g703_undone
 from rules.trained import alarms, checked, classes, classified, net, sgd, watched
 
@@ -247,3 +248,12 @@ def test_writes_to_the_weights_between_the_steps(factor, alarm, monkeypatch):
     assert found()[:1] == ([("G703", "weight-decay")] if alarm else [])
     monkeypatch.setattr(g703_undone, "OUTSIDE", 1e6)
     assert "G703" not in dict(found())
+
+
+def test_steps_that_were_not_recorded_are_no_writes_between():
+    """A watch records few steps whole; what the optimizer did between them is not known."""
+    weight = tuple(2.0**k for k in range(8))
+    track = ParameterTrack((1.0,) * 8, (0.1,) * 8, weight)
+    every, some = ((1.0,) * steps for steps in (8, 80))
+    assert g703_undone._outside(Training(every, (), {"w": track})) > 50
+    assert g703_undone._outside(Training(some, (), {"w": track})) == 1.0

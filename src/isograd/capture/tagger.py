@@ -186,6 +186,8 @@ class Tagger(TorchFunctionMode):
             left_torch = not outputs and name in LEAVING
             if left_torch or (outputs and not any(t.requires_grad for t in outputs)):
                 self._note_cut(name, inputs, before)
+            if inputs and outputs and _spoiled(inputs, outputs[0]):
+                self.meter.output(self._new(name, before), inputs, outputs[0], args, kwargs)
             return
         draft = self._new(name, before)
         for _, node in fresh:
@@ -310,6 +312,19 @@ def _reads(draft: Draft, earlier: Draft) -> bool:
             seen.add(source)
             stack.extend(source.sources)
     return False
+
+
+def _spoiled(inputs: list[Tensor], out: Tensor) -> bool:
+    """True if a call on data that need no gradient made NaN of numbers."""
+    if transforms.active() or out.device.type != "cpu" or not _numbers(out):
+        return False
+    if not bool(out.isnan().any()):
+        return False
+    return not any(_numbers(t) and bool(t.detach().isnan().any()) for t in inputs)
+
+
+def _numbers(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.layout is torch.strided and not tensor.is_meta
 
 
 def _same(target: Tensor, indices: Tensor) -> bool:

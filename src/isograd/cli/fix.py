@@ -67,16 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--apply", action="store_true", help="change your source; asks for a clean git tree"
     )
     parser.add_argument(
-        "--force", action="store_true", help="with --apply: also where git could not undo it"
-    )
-    parser.add_argument(
         "--json",
         nargs="?",
         const=STDOUT,
         metavar="FILE",
         help="write JSON to FILE; without FILE print it, and nothing else, to stdout",
     )
-    options.add_html(parser)
+    options.add_html(parser, force="; with --apply: change files that git could not undo")
     options.add_language(parser)
     parser.add_argument(
         "--seed", type=options.count, metavar="N", help="seed torch, random and numpy with N first"

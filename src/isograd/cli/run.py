@@ -45,13 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("finding", "alarm"),
         help="exit with 1 if the program succeeds but there is a finding, or an alarm",
     )
+    parser.add_argument("--full", action="store_true", help="show all evidence at the end")
     parser.add_argument(
         "--replay",
         action="store_true",
         help="keep every step, beyond the budget, so that one that turns NaN is run again and its "
         "first bad op named; if that fails, run the program again up to there",
     )
-    parser.add_argument("--full", action="store_true", help="show all evidence at the end")
     parser.add_argument("--quiet", action="store_true", help="no status line, no verdict")
     options.add_language(parser)
     parser.add_argument(

@@ -80,7 +80,7 @@ def show(found: list[Summary], root: Path, lang: str = "en", columns: int | None
         run_list.Row(
             name=name_of(item, root),
             started=started(item.started),
-            steps=None if item.last_step is None else item.last_step + 1,
+            last_step=item.last_step,
             loss=item.loss,
             verdict=item.verdict,
             ok=item.ok,

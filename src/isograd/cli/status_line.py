@@ -124,6 +124,6 @@ class _Above:
 
 def _width(stream: Any) -> int:
     try:
-        return os.get_terminal_size(stream.fileno()).columns
+        return os.get_terminal_size(stream.fileno()).columns or 80  # 0: it does not know
     except (OSError, ValueError, AttributeError):
         return 80

@@ -22,8 +22,9 @@ from isograd.fixes.setup import Setup, Step
 from isograd.monitor.backwards import observed
 from isograd.records.fix import Fix
 
-# Batches after the training, the same for all arms.
-_BATCHES = 8
+# Batches before and after the training, the same for all arms. What ranks fixes is measured after
+# it; small batches scatter.
+_BEFORE, _AFTER = 8, 32
 _EVALUATION = 7_654_321
 Change = Callable[[Setup], Setup]
 Reading = tuple[float, float | None]
@@ -87,10 +88,10 @@ def run(
             draws.redraw(arm.model, seed)
         if change is not None:
             arm = change(arm)
-        start, start_score = measured(arm.model, setup.step, rewind)
+        start, start_score = measured(arm.model, setup.step, rewind, _BEFORE)
         own_start = start, start_score
         if arm.step is not setup.step:
-            own_start = measured(arm.model, arm.step, rewind)
+            own_start = measured(arm.model, arm.step, rewind, _BEFORE)
         rewind.restore()
         rewind.seed(seed)
         began = time.perf_counter()
@@ -145,7 +146,9 @@ def _numeric(error: BaseException) -> bool:
     return "memory" not in text
 
 
-def measured(model: nn.Module, step: Step, rewind: Rewind) -> tuple[float, float | None]:
+def measured(
+    model: nn.Module, step: Step, rewind: Rewind, batches: int = _AFTER
+) -> tuple[float, float | None]:
     """Mean loss and score on batches that are the same each time, in evaluation mode."""
     modes = [(module, module.training) for module in model.modules()]
     losses: list[float] = []
@@ -154,7 +157,7 @@ def measured(model: nn.Module, step: Step, rewind: Rewind) -> tuple[float, float
     rewind.seed(_EVALUATION)
     model.eval()
     try:
-        for _ in range(_BATCHES):
+        for _ in range(batches):
             with torch.enable_grad(), Answers() as answers:
                 try:
                     loss: Any = step(model)

@@ -21,7 +21,7 @@ from isograd.fixes.arms import Arm
 from isograd.fixes.candidates import Candidate, Probed, combined, gathered, measured
 from isograd.fixes.control import random_change
 from isograd.fixes.kind import carried_out
-from isograd.fixes.plan import FEWEST, SCREENED, Plan
+from isograd.fixes.plan import FEWEST, FINALISTS, SCREENED, Plan
 from isograd.fixes.ranking import judged, ranked
 from isograd.fixes.rewind import Rewind
 from isograd.fixes.setup import Setup
@@ -204,14 +204,19 @@ class _Session:
         return verdict.relative(without[0], fixed[0])
 
     def _prove(self) -> None:
-        hopeful = [c for c in self.candidates if self.merit(c) > _ADDS / 2]
+        hopeful = [c for c in self.candidates if self.merit(c) > verdict.LEAST]
         hopeful.sort(key=self.merit, reverse=True)
         seeds = self.options.seeds
-        finalists = _varied(hopeful, self.plan.finalists(len(hopeful), seeds))
+        finalists = _varied(hopeful, self._finalists(len(hopeful)))
         self._fresh(finalists, range(seeds), checked=True)
         undecided = [c for c in finalists if judged(c, self.unchanged, self.randoms).undecided]
         if undecided:
             self._fresh(undecided, range(seeds, 2 * seeds), checked=False)
+
+    def _finalists(self, hopeful: int) -> int:
+        if self.options.steps is not None:  # these are the user's, not to be cut
+            return min(hopeful, FINALISTS)
+        return self.plan.finalists(hopeful, self.options.seeds)
 
     def _fresh(self, finalists: Sequence[Candidate], fresh: range, checked: bool) -> None:
         """Train on fresh seeds, the best fix's trainings first: time may be up in between."""
@@ -307,10 +312,11 @@ class _Session:
 
 
 def _varied(hopeful: Sequence[Candidate], most: int) -> list[Candidate]:
-    """The best few; no more than two versions of one fix."""
+    """The best few; more than two versions of one fix only if there is room."""
     chosen: list[Candidate] = []
-    for candidate in hopeful:
-        same = sum(c.fix.name == candidate.fix.name for c in chosen)
-        if same < 2 and len(chosen) < most:
-            chosen.append(candidate)
+    for same in (2, most):
+        for candidate in hopeful:
+            alike = sum(c.fix.name == candidate.fix.name for c in chosen)
+            if candidate not in chosen and alike < same and len(chosen) < most:
+                chosen.append(candidate)
     return chosen

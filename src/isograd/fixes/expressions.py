@@ -102,11 +102,22 @@ def data_line(source: Source, node: ast.expr) -> tuple[File, ast.stmt, str]:
         nodes = module_level(scope) if isinstance(scope, ast.Module) else own_nodes(scope)  # type: ignore[arg-type]
         found = [n for n in nodes if isinstance(n, ast.stmt) and node.id in assigned_names(n)]
         if found:
-            value = getattr(found[-1], "value", None)
+            value = _given(found[-1], node.id)
             if scope is function and isinstance(value, ast.Subscript | ast.Name):
                 return data_line(source, value)  # `x = images[rows]`
             return where, found[-1], node.id
     raise NotInSourceError(f"`{node.id}` is set nowhere")
+
+
+def _given(statement: ast.stmt, name: str) -> ast.expr | None:
+    """What a name is set to, also in `x, y = a, b`."""
+    value = getattr(statement, "value", None)
+    target = statement.targets[0] if isinstance(statement, ast.Assign) else None
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        for one, given in zip(target.elts, value.elts, strict=False):
+            if isinstance(one, ast.Name) and one.id == name:
+                return given
+    return None if isinstance(target, ast.Tuple) else value
 
 
 def step_value(source: Source) -> tuple[File, ast.expr]:

@@ -85,8 +85,17 @@ class Plan:
         return self.arm * (finalists * (CHECK + seeds) + seeds * (1 + parts))
 
     def finalists(self, hopeful: int, seeds: int) -> int:
-        """For how many fixes there is time to prove; one at least."""
-        for many in range(min(hopeful, FINALISTS), 1, -1):
-            if self.proof(many, seeds, min(many, 2)) <= 0.9 * self.left:
+        """For how many fixes there is time to prove, with trainings cut by half if need be.
+
+        One at least; the best on one seed may be so by chance, so that more are worth shorter
+        trainings.
+        """
+        most = min(hopeful, FINALISTS)
+        for many in range(most, 1, -1):
+            fitting = 0.9 * self.left / self.proof(many, seeds, min(many, 2)) if self.arm else 1.0
+            if fitting >= 1:
                 return many
-        return min(hopeful, 1)
+            if fitting >= 0.5 and many <= 3 and self.steps >= 2 * FEWEST:
+                self.steps = int(max(FEWEST, fitting * self.steps))
+                return many
+        return min(most, 1)

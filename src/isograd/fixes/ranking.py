@@ -149,11 +149,15 @@ def _trial(
         elif outcome == "proven" and candidate.finding.code in errors:
             outcome, reason = "no better", f"{candidate.finding.code} is still found"
     elif not candidate.reason and candidate.first is not None:
-        outcome = "no better"
-        if base_readings and verdict.relative(base_readings[0][0], fixed_readings[0][0]) < -0.025:
-            outcome = "worse"
-        reason = "one seed only: others did better"
-        if interrupted:
+        outcome, reason = "no better", "not among the best on the first seed"
+        gain = 0.0
+        if base_readings:
+            gain = verdict.relative(base_readings[0][0], fixed_readings[0][0])
+        if gain < -verdict.LEAST:
+            outcome, reason = "worse", "the loss ends higher than without on the first seed"
+        elif gain < verdict.LEAST:
+            reason = "no better than no change on the first seed"
+        elif interrupted:
             reason = "interrupted before the proof"
     elif not candidate.reason:
         reason = "no time was left"

@@ -36,7 +36,8 @@ class Setting(Kind):
             yield Proposal(
                 title,
                 {"value": value},
-                snippet=f"{self.key}={value!r}",
+                snippet=f"for group in optimizer.param_groups:\n"
+                f'    group["{self.key}"] = {_text(value)}\n',
                 undo=f"Put {self.key} back.",
                 weight=0.4,
             )
@@ -53,6 +54,13 @@ class Setting(Kind):
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """The keyword of the optimizer's constructor."""
         value = fix.parameters["value"]
-        text = repr(tuple(value) if isinstance(value, list) else value)
+        text = _text(value)
         file, call = constructor(source)
-        file.set_argument(call, self.key, text, None)
+        names = source.sites.arguments
+        place = names.index(self.key) if self.key in names else None
+        file.set_argument(call, self.key, text, place)
+
+
+def _text(value: Any) -> str:
+    """A setting as source; betas are a tuple."""
+    return repr(tuple(value) if isinstance(value, list) else value)

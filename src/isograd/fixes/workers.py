@@ -155,7 +155,7 @@ def _forked(calls: Sequence[Call], jobs: int, limit: float, deadline: float) -> 
                 if connection in ready:
                     outcome = _received(index, connection)
                 elif time.monotonic() >= min(end, deadline):
-                    outcome = Outcome(index, reason=_late(limit, min(end, deadline)))
+                    outcome = Outcome(index, reason=_late(limit, deadline))
                 else:
                     continue
                 del running[connection]
@@ -203,7 +203,7 @@ def _ended(process: Any, connection: Connection) -> None:
 
 def _late(limit: float, deadline: float) -> str:
     whole = time.monotonic() >= deadline
-    return NO_TIME if whole else f"took longer than {limit:.0f} s"
+    return NO_TIME if whole else f"took longer than {limit:.3g} s"
 
 
 def _why(error: BaseException, limit: float, deadline: float) -> str:

@@ -45,8 +45,10 @@ class BlackBox:
         model: The model in training.
         governor: Whose purse `replay` pays.
         always: Keep every step whatever it costs, and the weights too.
+        rank: Of this process.
 
     Attributes:
+        directory: Where to save bad steps; None saves nothing.
         found: Bad steps so far, oldest first.
         busy: True while a step is run again: what happens then is not the training.
         saved: Files of bad steps.
@@ -57,15 +59,16 @@ class BlackBox:
         model: nn.Module,
         governor: Governor,
         always: bool = False,
+        rank: int = 0,
     ) -> None:
+        self.directory: Path | None = None
         self.found: list[BadStep] = []
         self.saved: list[Path] = []
         self.busy = False
         self._model = model
         self._governor = governor
         self._always = always
-        self._directory: Path | None = None
-        self._rank = 0
+        self._rank = rank
         self._taping: StepTaping | None = None
         self._free = [Keeper(model, STATE_BYTES // SLOTS) for _ in range(SLOTS)]
         self._keeper: Keeper | None = None
@@ -91,10 +94,6 @@ class BlackBox:
     def why_not(self) -> str:
         """Why steps are not kept, or ""."""
         return self._off
-
-    def saves(self, directory: Path, rank: int) -> None:
-        """Save bad steps there from here on; by default nowhere."""
-        self._directory, self._rank = directory, rank
 
     def open(self) -> None:
         """Begin with the first step."""
@@ -138,6 +137,8 @@ class BlackBox:
             return
         nested = self._taping.inside_backward
         self._taping.before_backward(root)
+        if self._taping.thrown:
+            self._losses, self._taping.thrown = [], False
         if not nested and isinstance(root, Tensor) and root.numel() == 1:
             cpu = root.device.type == "cpu"
             loss = root.detach().item() if cpu else root.detach()
@@ -339,8 +340,8 @@ class BlackBox:
             bad = judged(suspect)
             if bad.located or not quietly:
                 self.found.append(bad)
-                if self._directory is not None:
-                    saved = save(self._directory, self._rank, suspect, bad, self._main)
+                if self.directory is not None:
+                    saved = save(self.directory, self._rank, suspect, bad, self._main)
                     self.saved += [] if saved is None else [saved]
         finally:
             self.busy = self._taping.idle = False

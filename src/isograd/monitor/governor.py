@@ -74,8 +74,8 @@ class Governor:
             "full": Purse(0.15, 0.006, 2.0),
             "probe": Purse(0.20, 0.0, 0.0),
             "tape": Purse(0.0, 0.003, 1.0),
-            "replay": Purse(0.15, 0.010, 8.0),
             "loss": Purse(0.0, 0.0, 0.0),  # what noting losses took; it thins itself
+            "replay": Purse(0.15, 0.010, 8.0),
         }
         self._began = math.nan
         self._last = math.nan
@@ -165,8 +165,9 @@ class Governor:
         if math.isnan(self._last) or self._last <= self._began:
             return 0.0
         # Time that was charged may be longer than what passed between the first two steps.
-        least = 1e-9 if math.isnan(self.bare) else max(self.steps * self.bare, 1e-9)
-        return self.spent / max(self._last - self._began - self.spent, least)
+        least = self.steps * self.bare
+        passed = self._last - self._began - self.spent
+        return self.spent / max(passed, least, 1e-9) if least > 0 else 0.0
 
     def summary(self) -> dict[str, float]:
         """Seconds spent by kind, and how often each was taken."""

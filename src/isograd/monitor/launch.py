@@ -32,14 +32,14 @@ class Ending:
     Attributes:
         code: Its exit code.
         error: What it raised, or None.
-        left: The `SystemExit` that it left by, or None.
         unowned: True if an optimizer stepped whose parameters no module holds.
+        left: The `SystemExit` that it left by, or None.
     """
 
     code: int
     error: BaseException | None = None
-    left: SystemExit | None = None
     unowned: bool = False
+    left: SystemExit | None = None
 
 
 def launch(program: Sequence[str], module: bool, starts: Starts, watches: list[Watch]) -> Ending:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 COST = 3e-6
 # Of the budget, what this may take.
 _SHARE = 0.4
+# Steps of which every one is noted: they tell most, and take a few milliseconds in all.
+_FIRST = 1000
 # Steps written together, and seconds after which fewer are.
 _TOGETHER = 64
 _SECONDS = 0.5
@@ -38,15 +40,22 @@ class Losses:
         self._numbers: list[tuple[float, float]] = []
         self._since = time.time()
         self._every = 1
+        self._left_out: tuple[int, float, float] | None = None
 
     def note(self, step: int, loss: Any, rate: float) -> None:
         """Note a step; a loss that lies on a device is left there."""
-        if step % self._every == 0 and isinstance(loss, float):
-            self._steps.append(step)
-            self._numbers.append((loss, rate))
+        if not isinstance(loss, float):
+            return
+        if step % self._every and step >= _FIRST:
+            self._left_out = step, loss, rate
+            return
+        self._left_out = None
+        self._steps.append(step)
+        self._numbers.append((loss, rate))
 
     def written(self, before: int) -> None:
         """A whole row of a step is about to be written: those before it come first."""
+        self._left_out = None
         while self._steps and self._steps[-1] >= before:
             self._steps.pop()
             self._numbers.pop()
@@ -56,6 +65,14 @@ class Losses:
         """True if it is time to write."""
         many = len(self._steps) >= _TOGETHER
         return many or (bool(self._steps) and time.time() - self._since > _SECONDS)
+
+    def finish(self) -> None:
+        """The training is over: write what is left, and its last step in any case."""
+        if self._left_out is not None:
+            step, loss, rate = self._left_out
+            self._steps.append(step)
+            self._numbers.append((loss, rate))
+        self.flush()
 
     def flush(self) -> None:
         """Write what was noted; the steps are spread evenly over the time since the last."""

@@ -270,8 +270,7 @@ class Recorder:
             moved = norms([self._moved[name] for name in names])
             for name, update in zip(names, moved, strict=True):
                 parameter, before = self._parameters[name], self._before.pop(name)
-                coarse = parameter.dtype in _COARSE
-                landed = float((parameter != before).float().mean()) if coarse else None
+                landed = _landed(parameter, before) if parameter.dtype in _COARSE else None
                 self._series.after(name, update, landed)
             self._last_norm = self._total(self._seen)
             self._slope = self._along()
@@ -322,6 +321,20 @@ class Recorder:
         took = time.perf_counter() - begin
         self._price += took
         self._governor.spend("full", took)
+
+
+def _landed(parameter: Tensor, before: Tensor) -> float | None:
+    """Share of the entries with a gradient that a step has changed; None without a gradient.
+
+    A unit that is off and an input that is always 0 leave weights as they are by right.
+    """
+    changed = parameter != before
+    gradient = parameter.grad
+    if gradient is None or gradient.layout is not torch.strided:
+        return float(changed.float().mean())
+    meant = gradient != 0
+    count = int(meant.sum())
+    return int((changed & meant).sum()) / count if count else None
 
 
 def _rate(optimizer: torch.optim.Optimizer) -> float:

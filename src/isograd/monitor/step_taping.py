@@ -39,6 +39,7 @@ class StepTaping(LowestMode):
     Attributes:
         seconds: What noting has taken since it was last set to 0.
         idle: True while what runs is not the training.
+        thrown: True once a scaler has ended a step that is still on the tape.
     """
 
     def __init__(self, model: nn.Module, early: bool = True) -> None:
@@ -67,6 +68,7 @@ class StepTaping(LowestMode):
         self._constants: dict[int, Constant] = {}
         self._gradients: dict[int, str] = {}
         self._lost = ""
+        self.thrown = False
         # The latest scalar with a history, until a backward pass begins.
         self._loss: Tensor | None = None
 
@@ -131,6 +133,7 @@ class StepTaping(LowestMode):
     def _skip(self) -> None:
         """What went backward so far is over: a scaler has made its step or left it out."""
         for entry in self._entries:
+            self.thrown = self.thrown or not entry.dead
             entry.dead = True
 
     @property

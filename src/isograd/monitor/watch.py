@@ -98,7 +98,7 @@ class Watch:
         self._clock = Clock(model, optimizers, self)
         self._optimizers = list(optimizers)
         self._rerun: Rerun | None = None
-        self._box = BlackBox(model, self.governor, replay)
+        self._box = BlackBox(model, self.governor, replay, place()[0])
         self._open = False
         self._idle = False
         self._left = 0
@@ -174,7 +174,7 @@ class Watch:
         """Write what is seen from here on."""
         self._journal = journal
         self._losses = Losses(journal, self.governor)
-        self._box.saves(journal.directory, place()[0])
+        self._box.directory = journal.directory
 
     def open(self) -> None:
         """Start watching; a second call changes nothing.
@@ -206,8 +206,8 @@ class Watch:
         if not self._open:
             return
         self._open = False
-        self._safely(self._box.close)
         lasting.discard(self)
+        self._safely(self._box.close)
         self._stop_listening()
         self._clock.close()
         self._safely(self._measuring.leave)
@@ -219,19 +219,6 @@ class Watch:
             self._rerun.close()
         if self._journal is not None:
             self._safely(self._conclude)
-
-    def saw_error(self, error: BaseException | None) -> None:
-        """The program stopped with an error: was something not finite then?"""
-        name = self._safely(lambda: not_finite_in(error))
-        if name and not any(alarm.name == "nonfinite" for alarm in self.alarms):
-            text = f"`{name}` was not finite when the program stopped"
-            self._safely(lambda: self._told(text))
-
-    def _told(self, text: str) -> None:
-        self._alarms.raise_(self.steps, "nonfinite", text)
-        if self._journal is not None and self.alarms:
-            alarm = self.alarms[-1]
-            self._journal.event(alarm.step, alarm.name, alarm.message, alarm.data)
 
     def leave(self) -> None:
         """Stop at once, in a process that was forked off: the training goes on in the other."""
@@ -249,6 +236,19 @@ class Watch:
         self._scaling.close()
         if self._rerun is not None:
             self._rerun.close()
+
+    def saw_error(self, error: BaseException | None) -> None:
+        """The program stopped with an error: was something not finite then?"""
+        name = self._safely(lambda: not_finite_in(error))
+        if name and not any(alarm.name == "nonfinite" for alarm in self.alarms):
+            text = f"`{name}` was not finite when the program stopped"
+            self._safely(lambda: self._told(text))
+
+    def _told(self, text: str) -> None:
+        self._alarms.raise_(self.steps, "nonfinite", text)
+        if self._journal is not None and self.alarms:
+            alarm = self.alarms[-1]
+            self._journal.event(alarm.step, alarm.name, alarm.message, alarm.data)
 
     def log(self, **scalars: float) -> None:
         """Tell numbers that cannot be seen from outside.
@@ -279,6 +279,8 @@ class Watch:
         training = self._recorder.training(self.failed, self._measuring.latest)
         if self.bad_steps:
             training = replace(training, bad=self.bad_steps[0])
+        if math.isfinite(self._scaling.scale):
+            training = replace(training, loss_scale=self._scaling.scale)
         broken = [at for at, loss in enumerate(training.loss) if not math.isfinite(loss)]
         if broken and not training.stopped:
             # What comes after tells nothing.
@@ -309,7 +311,7 @@ class Watch:
         for beat in self._pulse.drain():
             self._record(beat, False)
         if self._losses is not None:
-            self._losses.flush()
+            self._losses.finish()
         for bad in self.bad_steps:
             self._journal.event(bad.step or 0, "bad-step", bad.how, {"bad": bad.to_dict()})
         diagnosis = self.diagnosis() if self.steps else None

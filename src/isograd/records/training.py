@@ -121,7 +121,8 @@ class Replay:
 
     Attributes:
         change: What was changed: `rate`, `momentum`, `weight decay`, `eps`, `frozen`, `inputs`,
-            `targets`, `penalty` or `draws`; `longer` continues the training, `none` runs it again.
+            `targets`, `float32`, `penalty` or `draws`; `longer` continues the training, `none`
+            runs it again.
         loss: Loss at each step.
         factor: By how much, where that is a number (of `rate`, what it was multiplied with).
         detail: What exactly.
@@ -168,6 +169,8 @@ class Training:
         broke: Measurement of a step like the one that was not finite, on the weights before it.
         clip_ratio: Gradient norm that the optimizer saw / norm after the backward pass.
         bad: Where the first step that was not finite went wrong, if it was run again.
+        loss_scale: Factor by which a gradient scaler multiplies the loss before the backward
+            pass; `loss` is without it. 1 without a scaler.
     """
 
     loss: tuple[float, ...]
@@ -189,6 +192,7 @@ class Training:
     secant: tuple[float, ...] = ()
     broke: Snapshot | None = None
     bad: BadStep | None = None
+    loss_scale: float = 1.0
 
     def update_ratio(self) -> float:
         """Median over parameters and steps of norm of the update / norm of the weight."""

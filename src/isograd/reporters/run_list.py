@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ZH = {
     "run": "训练",
     "started": "开始",
-    "steps": "步数",
+    "last step": "最后一步",
     "loss": "损失",
     "verdict": "结论",
     "size": "大小",
@@ -38,7 +38,7 @@ class Row:
     Attributes:
         name: What the run is called.
         started: When it began, in words.
-        steps: Steps so far; None before the first.
+        last_step: None before the first.
         loss: The last one; None if it was not recorded.
         verdict: What was concluded; None if it is running or was interrupted.
         ok: True if that is no alarm; None if that is not known.
@@ -50,7 +50,7 @@ class Row:
 
     name: str
     started: str
-    steps: int | None
+    last_step: int | None
     loss: float | None
     verdict: str | None
     ok: bool | None
@@ -73,7 +73,7 @@ def table(rows: list[Row], width: int, lang: str = "en") -> list[Text]:
     columns = [
         layout.Column(say("run"), least=10),
         layout.Column(say("started"), least=5, drop=2),
-        layout.Column(say("steps"), right=True, least=4),
+        layout.Column(say("last step"), right=True, least=4),
         layout.Column(say("loss"), right=True, least=5, drop=1),
         layout.Column(say("verdict"), keep="start", least=12),
         layout.Column(say("size"), right=True, drop=4),
@@ -84,7 +84,7 @@ def table(rows: list[Row], width: int, lang: str = "en") -> list[Text]:
         [
             (row.name, "bold"),
             (row.started, "dim"),
-            ("-" if row.steps is None else str(row.steps), ""),
+            ("-" if row.last_step is None else str(row.last_step), ""),
             ("-" if row.loss is None else f"{row.loss:.4g}", ""),
             (standing(row, lang), _style(row)),
             (row.size, "dim"),

@@ -35,7 +35,10 @@ from isograd.rules.case import Case, span
 from isograd.rules.trend import runs_away
 
 CODE = "G601"
-EXPLAINS = ("G101", "G102", "G103", "G104", "G105", "G108", "G112", "G301", "G303", "G402", "G604")
+EXPLAINS = (
+    *("G101", "G102", "G103", "G104", "G105", "G106", "G108", "G112", "G301", "G303", "G402"),
+    *("G403", "G603", "G604", "G606"),
+)
 REQUIRES: tuple[str, ...] = ()
 
 
@@ -63,15 +66,26 @@ def check(case: Case) -> Iterator[Finding]:
         low = scaled or (half and bad.phase == "backward")
         located = found(bad, CODE, _advised(bad), low=low and bad.phase != "data")
         skipped = bad.step is None and _skipped(case.snapshot, training)
-        yield replace(located, severity="info", cause="none") if skipped else located
+        quiet = replace(located, severity="info", cause="none")
+        yield quiet if skipped else _proved(case, located)
         return
-    start = list(_judged(case.snapshot, 0))
+    start = [_proved(case, finding) for finding in _judged(case.snapshot, 0)]
     if _skipped(case.snapshot, training):
         start = [replace(f, severity="info", cause="none") for f in start]
     yield from start
     if start or training is None or training.broke is None or runs_away(training):
         return
-    yield from _judged(training.broke, max(0, len(training.loss) - 1))
+    step = max(0, len(training.loss) - 1)
+    yield from (_proved(case, finding) for finding in _judged(training.broke, step))
+
+
+def _proved(case: Case, finding: Finding) -> Finding:
+    """The same, laid to the precision if the training does not break in float32."""
+    if case.replay("float32") is None or not (case.training and case.training.stopped):
+        return finding
+    return replace(
+        finding, cause="precision", advice=(*finding.advice, "in float32 it does not happen")
+    )
 
 
 def _skipped(snapshot: Snapshot, training: Training | None) -> bool:
@@ -280,6 +294,7 @@ def _advice_for(name: str) -> tuple[str, ...]:
 
 # Chinese for the texts above, by template.
 ZH = FOUND_ZH | {
+    "in float32 it does not happen": "用 float32 时不会发生",
     "`{op}` overflows in {dtype}: {n} infinite entries, and a later op hides them": (
         "`{op}` 在 {dtype} 中溢出：{n} 个元素为无穷大，被后面的算子掩盖"
     ),

@@ -17,6 +17,7 @@ from isograd.fixes.layers import (
 )
 from isograd.fixes.patches.source import Source
 from isograd.fixes.places import New
+from isograd.fixes.prediction import product
 from isograd.fixes.setup import Setup
 from isograd.records import Finding, Op
 from isograd.records.fix import Fix
@@ -70,7 +71,7 @@ class Activation(Kind):
             yield Proposal(
                 f"{new.module} instead of {old}, {draws} initialisation",
                 {"from": old, "to": name, **where, "sigma_w": sigma if redraw else None},
-                weights.predicted(case.setup.model, case.snapshot, sigma),
+                product(model, case.snapshot, sigma, name),
                 swap
                 and swap
                 + weights.lines("model", "nn", sigma, classes=layer_classes(model)) * redraw,

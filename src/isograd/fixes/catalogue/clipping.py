@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import math
 from collections.abc import Iterator
 from statistics import median
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.optimizer import loop_names, step_line
+from isograd.fixes.patches import loops
 from isograd.fixes.patches.source import Source
 from isograd.fixes.patches.syntax import NotInSourceError, called
 from isograd.fixes.setup import Setup
@@ -42,7 +41,6 @@ class Clipping(Kind):
                 yield Proposal(
                     f"clip the gradient at {limit:g}",
                     {"limit": limit, "add": False},
-                    snippet=f"clip_grad_norm_(model.parameters(), {limit:g})",
                     undo="Put the threshold back.",
                     weight=0.5,
                 )
@@ -51,7 +49,8 @@ class Clipping(Kind):
                 yield Proposal(
                     f"clip the norm of the gradient at {limit:g}",
                     {"limit": limit, "add": True},
-                    snippet=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {limit:g})\n",
+                    snippet="# before optimizer.step():\n"
+                    f"torch.nn.utils.clip_grad_norm_(model.parameters(), {limit:g})\n",
                     undo="Remove the line.",
                     weight=1.0,
                 )
@@ -96,13 +95,9 @@ class Clipping(Kind):
             name = "max_norm" if called(calls[0]) == "clip_grad_norm_" else "clip_value"
             source.file_of(calls[0]).set_argument(calls[0], name, f"{limit:g}", 1)
             return
-        if "train_step" not in source.target.parts:
-            _add_loop(source, limit)
-            return
-        model, _ = loop_names(source)
-        file, line = step_line(source)
-        clip = f"{source.nn(file)}.utils.clip_grad_norm_({model}.parameters(), {limit:g})\n"
-        file.insert(line, None, clip)
+        loops.before_step(
+            source, f"{{nn}}.utils.clip_grad_norm_({{model}}.parameters(), {limit:g})\n"
+        )
 
 
 def _limited(function: Any, limit: float) -> Any:
@@ -112,25 +107,6 @@ def _limited(function: Any, limit: float) -> Any:
         return function(parameters, limit, *args[1:], **kwargs)
 
     return limited
-
-
-def _add_loop(source: Source, limit: float) -> None:
-    """The usual three lines with clipping, as the fourth value of the target."""
-    value = source.target.statement.value
-    if not isinstance(value, ast.Tuple) or len(value.elts) != 3:
-        raise NotInSourceError("the target does not return (model, step, optimizer)")
-    step, nn_name = source.name("step"), source.nn()
-    source.before_return(
-        f"def train_step(model, optimizer):\n"
-        f"    optimizer.zero_grad()\n"
-        f"    loss = {step}(model)\n"
-        f"    loss.backward()\n"
-        f"    {nn_name}.utils.clip_grad_norm_(model.parameters(), {limit:g})\n"
-        f"    optimizer.step()\n"
-        f"    return loss\n"
-    )
-    end = source.home.span(value.elts[-1])[1]
-    source.home.edit(end, end, ", train_step")
 
 
 def raw_norms(training: Training) -> list[float]:

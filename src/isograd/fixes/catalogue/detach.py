@@ -42,7 +42,6 @@ class Detach(Kind):
             yield Proposal(
                 "keep the graph: no detach" + (f" at {chosen[0]}" if len(chosen) == 1 else ""),
                 {"lines": sorted(set(chosen))},
-                snippet="# remove .detach()\n",
                 undo="Put detach back.",
                 weight=0.4,
             )
@@ -97,7 +96,6 @@ class Grad(Kind):
             yield Proposal(
                 "run " + ", ".join(roots) + " with gradients on",
                 {"roots": roots},
-                snippet="# no torch.no_grad() around it; checkpoint(..., use_reentrant=False)\n",
                 undo="Put it back.",
                 weight=0.4,
             )

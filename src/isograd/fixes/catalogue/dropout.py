@@ -32,9 +32,7 @@ class Dropout(Kind):
         strong = [m.p for m in case.setup.model.modules() if isinstance(m, _DROPOUT)]
         for p in (0.1, 0.5):
             if any(now > max(_STRONG, p) for now in strong):
-                yield Proposal(
-                    f"dropout {p}", {"p": p}, snippet=f"nn.Dropout({p})", undo="Put p back."
-                )
+                yield Proposal(f"dropout {p}", {"p": p}, snippet=_lines(p), undo="Put p back.")
 
     def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
         """Set the layers that drop more than a half."""
@@ -55,3 +53,11 @@ class Dropout(Kind):
                 done += 1
         if not done:
             raise NotInSourceError("no strong dropout is built in your source")
+
+
+def _lines(p: float) -> str:
+    return (
+        f"for layer in model.modules():\n"
+        f'    if "Dropout" in type(layer).__name__ and layer.p > {_STRONG:g}:\n'
+        f"        layer.p = {p:g}\n"
+    )

@@ -60,9 +60,11 @@ class InputScale(Kind):
             if op.inputs is not None and not op.sources and op.kind != "loss"
         ]
         if entering:
+            rank = len(entering[0].inputs.shape)  # type: ignore[union-attr]
             yield Proposal(
                 "standardise the inputs",
-                snippet="inputs = (inputs - inputs.mean(0)) / inputs.std(0).clamp_min(1e-6)\n",
+                {"rank": rank},
+                snippet=_line("inputs", rank),
                 undo="Hand the inputs over as they are.",
                 weight=0.6,
             )
@@ -75,9 +77,13 @@ class InputScale(Kind):
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """A line behind the one that makes the data."""
         file, after, name = data_line(source, model_input(source))
-        code = (
-            f"_dims = (0, 2, 3) if {name}.dim() == 4 else tuple(range({name}.dim() - 1))\n"
-            f"{name} = {name} - {name}.mean(_dims, keepdim=True)\n"
-            f"{name} = {name} / {name}.std(_dims, keepdim=True).clamp_min(1e-12)\n"
-        )
-        file.insert(None, after, code)
+        file.insert(None, after, _line(name, fix.parameters["rank"]))
+
+
+def _line(name: str, rank: int) -> str:
+    """One line for data of a number of dimensions: moments by feature, or by channel of images."""
+    dims = (0, *range(2, rank)) if rank >= 4 else tuple(range(max(rank - 1, 1)))
+    over = f"{dims[0]}" if len(dims) == 1 else f"{dims}"
+    keep = ", keepdim=True" if rank >= 4 else ""
+    mean, std = f"{name}.mean({over}{keep})", f"{name}.std({over}{keep})"
+    return f"{name} = ({name} - {mean}) / {std}.clamp_min(1e-12)\n"

@@ -45,17 +45,20 @@ class LearningRate(Kind):
             ratio = training.update_ratio()
             if 0 < ratio < 1e-5:
                 factors += [wanted / ratio for wanted in _RATIOS]
-        rates = [group["lr"] for group in optimizer.param_groups]
         for factor in dict.fromkeys(float(f"{f:.1g}") for f in factors):
-            new = [float(f"{rate * factor:.3g}") for rate in rates]
-            yield Proposal(
-                f"learning rate {', '.join(f'{r:g}' for r in dict.fromkeys(new))}"
-                f" ({factor:g} times)",
-                {"factor": factor, "rates": new},
-                snippet=f"lr={new[0]:g}",
-                undo="Put the rate back.",
-                weight=0.5,
-            )
+            yield self.by_factor(optimizer, factor, f"{factor:g} times")
+
+    def by_factor(self, optimizer: Any, factor: float, why: str) -> Proposal:
+        """All rates times a factor."""
+        new = [float(f"{group['lr'] * factor:.3g}") for group in optimizer.param_groups]
+        shown = ", ".join(f"{rate:g}" for rate in dict.fromkeys(new))
+        return Proposal(
+            f"learning rate {shown} ({why})",
+            {"factor": factor, "rates": new},
+            snippet=f'for group in optimizer.param_groups:\n    group["lr"] *= {factor:g}\n',
+            undo="Put the rate back.",
+            weight=0.5,
+        )
 
     def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
         """Set the rates; a schedule's own too."""

@@ -37,7 +37,7 @@ class LossShape(Kind):
                 yield Proposal(
                     "the prediction in the shape of the target",
                     {"call": call.name, "line": call.source},
-                    snippet="prediction.squeeze(-1)  # before it meets the target\n",
+                    snippet="prediction = prediction.squeeze(-1)  # before it meets the target\n",
                     undo="Remove squeeze.",
                     weight=0.4,
                 )
@@ -63,7 +63,7 @@ class LossShape(Kind):
             for f, n in source.nodes_at(p["line"], ast.BinOp)
             if isinstance(n.op, ast.Sub)  # type: ignore[attr-defined]
         ]
-        calls = source.calls_at(p["line"], [p["call"]])
+        calls = source.calls_at(p["line"], [p["call"]]) or source.calls_of_two(p["line"])
         if calls:
             file, call = calls[-1]
             first: ast.expr = call.args[0]

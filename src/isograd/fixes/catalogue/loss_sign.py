@@ -28,7 +28,7 @@ class LossSign(Kind):
         if case.setup.train_step is None:
             yield Proposal(
                 "the loss with the other sign",
-                snippet="return -loss\n",
+                snippet="loss = -loss\n",
                 undo="Remove the sign.",
                 weight=0.3,
             )

@@ -75,7 +75,7 @@ class Owned(Kind):
         if optimizer in names:
             source.before_return(_lines(model, optimizer))  # a schedule holds it already
             return
-        source.before_return(f"{optimizer} = {text}\n")
+        source.before_return(" " * statement.col_offset + f"{optimizer} = {text}\n")
         file.remove_lines(statement)
 
 

@@ -82,6 +82,12 @@ class Penalty(Kind):
         ]
         if not weighed:
             raise NotInSourceError("no term of the sum has a weight")
-        term = weighed[0]
-        factor = fix.parameters["factor"] or 1e-6
-        file.replace(term, f"{factor:g} * {file.code(term)}")
+        term, factor = weighed[0], fix.parameters["factor"]
+        if not factor and term is value.right:
+            file.edit(file.span(value.left)[1], file.span(term)[1], "")
+            return
+        weight = term.left
+        if isinstance(weight, ast.Constant) and isinstance(weight.value, int | float):
+            file.replace(weight, f"{factor * weight.value:g}")
+        else:
+            file.replace(term, f"{factor:g} * {file.code(term)}")

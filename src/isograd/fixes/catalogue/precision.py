@@ -56,7 +56,6 @@ class Precision(Kind):
                 yield Proposal(
                     f"{new} under autocast",
                     {"what": "autocast", "to": new},
-                    snippet=f"torch.autocast(..., dtype=torch.{new})\n",
                     undo="Put the dtype back.",
                     weight=0.5 if new == "bfloat16" else 0.6,
                 )

@@ -54,10 +54,11 @@ class RecurrentWeights(Kind):
             for name, p in model.get_submodule(core).named_parameters()
             if name.startswith("weight_hh")
         ]
-        found += [model.get_submodule(path).weight for path in parameters["layers"]]  # type: ignore[misc]
+        looped = [model.get_submodule(path).weight for path in parameters["layers"]]
+        found += [weight for weight in looped if isinstance(weight, nn.Parameter)]
         with torch.no_grad():
             for weight in found:
-                for block in weight.split(weight.shape[1]):
+                for block in torch.split(weight, weight.shape[1]):
                     if parameters["how"] == "identity":
                         block.copy_(torch.eye(*block.shape))
                     else:

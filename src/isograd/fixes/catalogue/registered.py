@@ -30,7 +30,6 @@ class Registered(Kind):
         if unregistered(case.setup.model):
             yield Proposal(
                 "register the layers of plain lists",
-                snippet="self.layers = nn.ModuleList(layers)\n",
                 undo="A plain list again.",
                 weight=0.4,
             )

@@ -15,6 +15,7 @@ from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.records import Finding, Snapshot
 from isograd.records.fix import Fix
+_ADDS = ("add", "__add__", "add_", "__iadd__", "iadd")
 
 
 @register
@@ -64,16 +65,18 @@ def last_of_branches(snapshot: Snapshot, model: nn.Module) -> list[str]:
     """Paths of the layers whose output is added to the residual stream."""
     modules = dict(model.named_modules())
     found: list[str] = []
-    for op in snapshot.ops:
-        if op.kind != "residual":
-            continue
-        for start in op.sources:
+    sums = [op for op in snapshot.ops if op.kind == "residual"]
+    # The sum with the net's own input is one too: the input is no op, so it has one source.
+    sums += [op for op in snapshot.ops if sums and op.name in _ADDS and len(op.sources) == 1]
+    for op in sorted(sums, key=lambda op: op.index):
+        branches = sorted(op.sources)[1:] or op.sources  # the stream is the older of the two
+        for start in branches:
             at = start
             for _ in range(4):  # a norm or a scale may stand between
                 candidate = snapshot.ops[at]
                 if candidate.kind == "weight":
                     layer = modules.get(candidate.module)
-                    if isinstance(layer, WEIGHTED) and candidate.index > min(op.sources):
+                    if isinstance(layer, WEIGHTED):
                         found.append(candidate.module)
                     break
                 if len(candidate.sources) != 1 or candidate.kind == "residual":

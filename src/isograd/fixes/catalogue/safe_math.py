@@ -41,7 +41,6 @@ class SafeMath(Kind):
                 yield Proposal(
                     f"eps in {op.name}",
                     {"call": op.name, "line": op.source},
-                    snippet=f"# {op.name}: add {_EPS:g} where it can reach 0\n",
                     undo="Remove eps.",
                     weight=0.5,
                 )

@@ -14,16 +14,15 @@ from isograd.fixes.layers import (
     as_source,
     layer_classes,
     set_scale,
-    sigma_w,
     usual_activation,
     weighted,
 )
 from isograd.fixes.patches import initialisation
 from isograd.fixes.patches.source import Source
 from isograd.fixes.patches.syntax import NotInSourceError
+from isograd.fixes.prediction import product
 from isograd.fixes.setup import Setup
-from isograd.records import Finding, Snapshot
-from isograd.records.chain import decades
+from isograd.records import Finding
 from isograd.records.fix import Fix
 
 _NAMES = {"relu": "He", "tanh": "LeCun", "selu": "LeCun", "identity": "LeCun"}
@@ -66,9 +65,7 @@ class Weights(Kind):
         return Proposal(
             title,
             {"sigma_w": wanted, "orthogonal": orthogonal},
-            predicted(case.setup.model, case.snapshot, wanted)
-            if usual_activation(case.snapshot) in SIGMA_W
-            else None,
+            product(case.setup.model, case.snapshot, wanted, usual_activation(case.snapshot)),
             snippet,
             "Remove the loop that sets the weights.",
         )
@@ -131,29 +128,3 @@ def lines(
         f"        if layer.bias is not None:\n"
         f"            {nn_name}.init.zeros_(layer.bias)\n"
     )
-
-
-def predicted(model: nn.Module, snapshot: Snapshot, wanted: float) -> float | None:
-    """Decades of the main chain once each weight op has the wanted scale.
-
-    The gain of a weight op is in proportion to the scale of its weight (its norm grows with it),
-    so each link is moved by log10 of the change. The activations are taken to work as theory says
-    at that scale, with a mean square derivative of `1 / sigma_w**2`.
-    """
-    chain = snapshot.main_chain()
-    if chain is None or not chain.links:
-        return None
-    modules = dict(model.named_modules())
-    total = 0.0
-    for link in chain.links[:-1]:
-        layer = modules.get(link.module)
-        if link.kind == "weight" and isinstance(getattr(layer, "weight", None), nn.Parameter):
-            # A gradient of norm 1 leaves W^T g with norm sqrt(fan_in * variance) in the mean.
-            now = sigma_w(layer.weight)  # type: ignore[union-attr, arg-type]
-            total += link.decades + decades(wanted) - decades(now) if now else decades(wanted)
-        elif link.kind == "activation" and snapshot.ops[link.op_index].units is not None:
-            total -= decades(wanted)
-        else:
-            total += link.decades
-    total += chain.links[-1].decades
-    return total if math.isfinite(total) else None

@@ -69,12 +69,12 @@ def _function(source: Source, file: File, base: Any, new: str) -> str:
     """The new function in the namespace of the old one, where it is there too."""
     if base is not None:
         text = file.code(base)
-        if text != source.alias("torch", file) or hasattr(torch, new):
+        if text != source.known("torch", file) or hasattr(torch, new):
             return f"{text}.{new}"
     return f"{source.alias('torch.nn.functional', file)}.{new}"
 
 
 def _is_functional(source: Source, file: File, base: Any) -> bool:
     """True for `torch`, `F` or `nn.functional`; False for a tensor."""
-    known = (source.alias("torch", file), source.alias("torch.nn.functional", file))
+    known = (source.known("torch", file), source.known("torch.nn.functional", file))
     return file.code(base) in (*known, "torch", "torch.special", "torch.nn.functional", "F")

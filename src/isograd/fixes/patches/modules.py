@@ -44,20 +44,20 @@ def _at_their_calls(
     edits: list[tuple[File, ast.AST, str]] = []
     for call, file in calls.items():
         if called(call) == old or not isinstance(call.func, ast.Name | ast.Attribute):
-            edits.append((file, call, f"{_class(source, file, call.func, new)}({arguments})"))
+            edits.append((file, call, f"{class_name(source, file, call.func, new)}({arguments})"))
             continue
         # The class came as a value: `act=nn.Sigmoid` somewhere, `act()` here.
         values = _references(source, old)
         if not values or arguments:
             values = [(file, call)]
         for where, node in values:
-            name = _class(source, where, node, new)
+            name = class_name(source, where, node, new)
             edits.append((where, node, name if node is not call else f"{name}({arguments})"))
     for file, node, text in edits:
         file.replace(node, text)
 
 
-def _class(source: Source, file: File, old: Any, new: str) -> str:
+def class_name(source: Source, file: File, old: Any, new: str) -> str:
     """The new class, named as the old one is: `nn.ReLU` for `nn.Sigmoid`."""
     if isinstance(old, ast.Attribute) and file.code(old.value) == source.nn(file):
         return f"{file.code(old.value)}.{new}"
@@ -88,9 +88,9 @@ def _in_the_model(source: Source, paths: Sequence[str], new: str, arguments: str
 
 def put_lines(model: str, nn_name: str, paths: Sequence[str], new: str, arguments: str = "") -> str:
     """Lines that put modules in place of others."""
-    names = ", ".join(repr(p) for p in paths)
+    names = ", ".join(f'"{p}"' for p in paths) + "," * (len(paths) == 1)
     return (
-        f"for name in ({names},):\n"
+        f"for name in ({names}):\n"
         f'    parent, _, child = name.rpartition(".")\n'
         f"    setattr({model}.get_submodule(parent), child, {nn_name}.{new}({arguments}))\n"
     )

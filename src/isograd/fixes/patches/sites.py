@@ -6,6 +6,7 @@ target is loaded, the line and columns of the call that builds each module are r
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import sysconfig
@@ -47,6 +48,7 @@ class Sites:
     Attributes:
         modules: By path.
         optimizer: The call that built it.
+        arguments: Names of what its class takes, in order.
         writes: By parameter, the calls that set it in place, in order.
         weights: Weights of linear and convolution layers.
         biases: Their biases that are not at 0.
@@ -55,6 +57,7 @@ class Sites:
 
     modules: dict[str, Site] = field(default_factory=dict)
     optimizer: Site | None = None
+    arguments: tuple[str, ...] = ()
     writes: dict[str, tuple[Site, ...]] = field(default_factory=dict)
     weights: tuple[str, ...] = ()
     biases: tuple[str, ...] = ()
@@ -90,6 +93,7 @@ class Recorder:
         return Sites(
             {p: self._built[id(m)][1] for p, m in model.named_modules() if id(m) in self._built},
             self._built[id(optimizer)][1] if id(optimizer) in self._built else None,
+            _arguments(optimizer),
             {
                 name: tuple(self._written[p.data_ptr()])
                 for name, p in model.named_parameters()
@@ -111,12 +115,14 @@ class _Writes(TorchFunctionMode):
         self._recorder = recorder
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         in_place = name.endswith("_") and not name.endswith("__")
-        if (in_place or name == "__setitem__" or name.startswith("__i")) and args:
-            if isinstance(args[0], torch.Tensor):
-                self._recorder.written(args[0], sys._getframe(1))
+        if in_place or name == "__setitem__" or name.startswith("__i"):
+            first = args[0] if args else kwargs.get("tensor")  # as torch.nn.init hands it on
+            if isinstance(first, torch.Tensor):
+                self._recorder.written(first, sys._getframe(1))
         return result
 
 
@@ -141,6 +147,13 @@ def recorded() -> Iterator[Recorder]:
     finally:
         for kind, original in before:
             setattr(kind, "__init__", original)  # noqa: B010
+
+
+def _arguments(optimizer: Any) -> tuple[str, ...]:
+    if optimizer is None:
+        return ()
+    parameters = inspect.signature(type(optimizer).__init__).parameters.values()
+    return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)[1:]
 
 
 def is_library(file: str) -> bool:

@@ -75,7 +75,8 @@ class Source:
         if isinstance(value, ast.Name | ast.Attribute):
             return self.home.code(value)
         if part not in self._hoisted:
-            used = {n.id for n in ast.walk(self.target.function) if isinstance(n, ast.Name)}
+            own = [*own_nodes(self.target.function), self.target.function]
+            used = {getattr(n, "id", getattr(n, "name", "")) for n in own}
             name = part if part not in used else f"{part}_"
             self.home.insert(self.target.statement, None, f"{name} = {self.home.code(value)}")
             self.home.replace(value, name)
@@ -211,6 +212,10 @@ class Source:
         found = [n for n in ast.walk(file.tree) if isinstance(n, kind) and covers(n, line)]
         return [(file, node) for node in found]
 
+    def calls_of_two(self, source: str | None) -> list[tuple[File, ast.Call]]:
+        """Calls of two arguments at a line, outer ones first: `criterion(output, target)`."""
+        return [(f, n) for f, n in self.nodes_at(source, ast.Call) if len(n.args) == 2]
+
     # Names of modules.
 
     def nn(self, file: File | None = None) -> str:
@@ -220,11 +225,15 @@ class Source:
     def alias(self, module: str, file: File | None = None) -> str:
         """How a file calls a module, such as `torch.nn.functional`; imported if it is not yet."""
         file = file or self.home
-        name = _alias(module, file)
+        name = self.known(module, file)
         if name is None:
             file.add_import("import torch")
             name = module
         return name
+
+    def known(self, module: str, file: File) -> str | None:
+        """How a file calls a module; None if it does not import it."""
+        return _alias(module, file)
 
     def changed(self) -> dict[Path, str]:
         """New text of every file with edits.

@@ -110,7 +110,8 @@ class File:
         block = ""
         for text in textwrap.dedent(lines).strip("\n").split("\n"):
             inner = len(text) - len(text.lstrip(" "))
-            block += f"{margin}{unit * (inner // 4)}{text.lstrip(' ')}\n" if text else "\n"
+            steps, rest = divmod(inner, 4)
+            block += f"{margin}{unit * steps}{' ' * rest}{text.lstrip(' ')}\n" if text else "\n"
         if at and self.text[at - 1] not in "\r\n":
             block = "\n" + block.removesuffix("\n")
         self.edit(at, at, block)
