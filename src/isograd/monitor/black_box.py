@@ -206,6 +206,8 @@ class BlackBox:
     def end_step(self) -> None:
         """The step is over: decide whether to keep the next."""
         if self._off:
+            if self._taping is not None:
+                self._taping.stop()
             return
         if self._on and self._taping is not None:
             spent = self._spent + self._taping.seconds

@@ -103,7 +103,7 @@ class StepTaping(LowestMode):
         if self._on:
             self._on = False
             self._depth = 1
-            self.lift()
+        self.lift()  # not while a call is handled; then at the next chance
 
     def pause(self) -> None:
         """The optimizer steps: what it does is none of the tape's business.
