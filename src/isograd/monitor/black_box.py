@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from isograd.capture.places import user_frame
 from isograd.monitor import bad_files
-from isograd.monitor.bad_hunt import Kept, Suspect
+from isograd.monitor.bad_hunt import Kept, Suspect, several
 from isograd.monitor.bad_judge import judged, names_of, save, sick
 from isograd.monitor.flags import Flag, bad_among
 from isograd.monitor.governor import Governor
@@ -236,8 +236,7 @@ class BlackBox:
     def _refusal(self) -> str:
         if any(hasattr(p, "to_local") or p.device.type == "meta" for p in self._model.parameters()):
             return "weights that are split over processes cannot be run again by one"
-        several = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if several and any(isinstance(m, nn.SyncBatchNorm) for m in self._model.modules()):
+        if several() and any(isinstance(m, nn.SyncBatchNorm) for m in self._model.modules()):
             return "its batch norm waits for other processes"
         return ""
 
