@@ -228,6 +228,7 @@ class Watch:
         self.failed = "the training is in another process"
         self._stop_listening()
         self._clock.leave()
+        self._safely(lambda: self._box.give_up(self.failed))
         self._safely(self._measuring.leave)
         backwards.leave(self._seen_backward)
         self._recorder.release()
@@ -235,6 +236,7 @@ class Watch:
         self._scaling.close()
         if self._rerun is not None:
             self._rerun.close()
+
     def saw_error(self, error: BaseException | None) -> None:
         """The program stopped with an error: was something not finite then?"""
         name = self._safely(lambda: not_finite_in(error))
@@ -323,10 +325,6 @@ class Watch:
             run()
             return
         if self._box.listening:
-            skipped = self._scaling.skipped
-            # A number that lies on another device is not waited for.
-            if not isinstance(skipped, Tensor) or skipped.device.type == "cpu":
-                self._box.saw_skips(int(skipped))
             run = self._box.around(root, run, self._safely)
         if not self._idle:
             self._clock.new_backward()
