@@ -29,6 +29,7 @@ from isograd.monitor.guarding import Guard
 from isograd.monitor.inflow import Inflow
 from isograd.monitor.journal import Journal
 from isograd.monitor.measuring import Measuring
+from isograd.monitor.norms import norms as norms_of
 from isograd.monitor.pulse import Beat, Pulse
 from isograd.monitor.recorder import Recorder
 from isograd.monitor.rerun import Rerun
@@ -42,6 +43,8 @@ from isograd.rules.case import Case
 
 # Seconds by which a hook on the model slows a step.
 _INPUT_HOOK = 16e-6
+# Rows of the cheap tier between two looks at the norms of weights.
+_GLANCE = 4
 Judge = Callable[[Snapshot, Training], Diagnosis]
 
 
@@ -101,6 +104,7 @@ class Watch:
         self._row: Beat | None = None
         self._arrived = 0.0
         self._price = 0.0
+        self._glances = 0
         for optimizer in optimizers:
             self._pulse.adopted(optimizer)
             self._held[id(optimizer)] = _count(optimizer)
@@ -485,6 +489,10 @@ class Watch:
         if row.measured:
             self._row = row
         alarms = self._alarms.saw(row)
+        if row.measured and not full and self._alarms.weights:
+            self._glances += 1
+            if self._glances % _GLANCE == 0:
+                alarms = alarms + self._alarms.saw_weights(row.step, self._glance())
         norms = None
         if full:
             norms = {name: self._recorder.latest_norms(name) for name in self._recorder.names}
@@ -498,6 +506,11 @@ class Watch:
             journal.row(row, self.governor.share, norms, raw, anomalous=bool(alarms))
         for alarm in alarms:
             journal.event(alarm.step, alarm.name, alarm.message, alarm.data)
+
+    def _glance(self) -> dict[str, float]:
+        """Norms of the weights that tell how gains move."""
+        names = [name for name in self._alarms.weights if name in self._parameters]
+        return dict(zip(names, norms_of([self._parameters[n] for n in names]), strict=True))
 
     def _safely(self, action: Callable[[], Any]) -> Any:
         """Run our own code; a fault in it is one warning, never the user's."""
