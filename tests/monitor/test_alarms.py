@@ -18,9 +18,9 @@ from torch import nn
 import isograd
 from isograd.errors import TrainingStoppedError
 from isograd.monitor.alarms import Alarms
+from isograd.monitor.beat import Beat
 from isograd.monitor.growth import Growth
 from isograd.monitor.past import SETTLED, WINDOW, Past
-from isograd.monitor.pulse import Beat
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

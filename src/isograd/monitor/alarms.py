@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from isograd.monitor.beat import Beat
 from isograd.monitor.growth import Growth
 from isograd.monitor.past import SETTLED, WINDOW, Past
-from isograd.monitor.pulse import Beat
 from isograd.records.snapshot import Snapshot
 
 # Robust standard deviations, and ranges of the window, by which a loss or a gradient jumps:

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from isograd.capture.missing import unreached
 from isograd.monitor import backwards, lasting
 from isograd.monitor.alarms import Alarm, Alarms
+from isograd.monitor.beat import Beat
+from isograd.monitor.brisk import Brisk, rows
 from isograd.monitor.clock import Clock
 from isograd.monitor.compiled import is_compiled, tell_when_compiled
 from isograd.monitor.governor import Governor
@@ -30,7 +32,7 @@ from isograd.monitor.inflow import Inflow
 from isograd.monitor.journal import Journal
 from isograd.monitor.measuring import Measuring
 from isograd.monitor.norms import norms as norms_of
-from isograd.monitor.pulse import Beat, Pulse
+from isograd.monitor.pulse import Pulse
 from isograd.monitor.recorder import Recorder
 from isograd.monitor.rerun import Rerun
 from isograd.monitor.scaling import Scaling, found
@@ -105,6 +107,8 @@ class Watch:
         self._arrived = 0.0
         self._price = 0.0
         self._glances = 0
+        self._brisk: Brisk | None = None
+        self._hurrying: Brisk | None = None
         for optimizer in optimizers:
             self._pulse.adopted(optimizer)
             self._held[id(optimizer)] = _count(optimizer)
@@ -274,6 +278,7 @@ class Watch:
     def _conclude(self) -> None:
         """Write what is left to the run file, with the verdict."""
         assert self._journal is not None
+        self._catch_up()
         for beat in self._pulse.drain():
             self._record(beat, False)
         diagnosis = self.diagnosis() if self.steps else None
@@ -342,6 +347,7 @@ class Watch:
         held = {id(o): _count(o) for o in self._optimizers}
         if trained == self._trained and held == self._held:
             return
+        self._catch_up()
         for row in self._pulse.drain():
             self._record(row, False)
         self._trained, self._held = trained, held
@@ -361,6 +367,7 @@ class Watch:
         try:
             self._idle = False
             self._arrived = time.perf_counter()
+            self._catch_up()
             if self._rerun is not None:
                 self._rerun.rest()
             if _count(optimizer) != self._held.get(id(optimizer)):
@@ -449,13 +456,66 @@ class Watch:
         self._measuring.next_step(self.steps)
         taping = self._rerun is not None and self._rerun.listening
         if recorder.full or pulse.light or self._measuring.on or taping or self._guard:
-            self._inflow.resume()
+            busy = recorder.full or self._measuring.on or taping or self._guard
+            if busy or not self._hurry():
+                self._inflow.resume()
             return
         kinds = ("light", "full", "row") if self._journal is not None else ("light", "full")
         self._left = self._dozing = governor.wait(kinds)
         self._idle = self._left > 0 and self._clock.doze(self._dozed)
         if self._idle and not governor.affords(_INPUT_HOOK):
             self._inflow.pause()
+
+    def _hurry(self) -> bool:
+        """Take the rows of the next few steps together; false if that is not possible."""
+        self._left = self._dozing = rows(self.governor.bare)
+        if self._left < 2 or not self._clock.simple or len(self._optimizers) != 1:
+            return False
+        self._brisk = brisk = self._pulse.brisk()
+        if brisk is None or not self.governor.lasts("light", self._left):
+            return False
+
+        def look() -> None:
+            try:
+                begin = time.perf_counter()
+                brisk.look()
+                self.governor.spend("light", time.perf_counter() - begin)
+            except Exception:  # then the rows that are complete are the last ones
+                self._brisk = None
+
+        if not self._clock.doze(self._hurried, look):
+            return False
+        self._inflow.pause()
+        self._idle = True
+        return True
+
+    def _hurried(self, optimizer: torch.optim.Optimizer) -> bool:
+        """A step whose row is made later has ended; true if it is time to make them."""
+        try:
+            recorder, brisk = self._recorder, self._brisk
+            loss = recorder.doze(optimizer)
+            if brisk is not None:
+                beat = brisk.step(self.steps - 1, loss, recorder.rate)
+                beat.clips, beat.refused = self._scaling.clips, found(optimizer)
+                beat.scale, beat.skipped = self._scaling.scale, self._scaling.skipped
+                self._scaling.clips = []
+                self._hurrying = brisk
+            self._left -= 1
+            startled = isinstance(loss, float) and self._alarms.startles(loss)
+            if self._left > 0 and not startled and brisk is not None:
+                return False
+            self._idle = False
+            self._catch_up()
+            return True
+        except Exception as error:
+            self._step_aside(error)
+            return True
+
+    def _catch_up(self) -> None:
+        """Make the rows that wait for it."""
+        if self._hurrying is not None:
+            hurrying, self._hurrying = self._hurrying, None
+            self._pulse.add(hurrying.drain())
 
     def _ended(self) -> None:
         begin = time.perf_counter()
@@ -469,17 +529,19 @@ class Watch:
         loss = beat.loss if beat is not None else None
         look = full or (isinstance(loss, float) and self._alarms.startles(loss))
         self._recorder.saw_flow(*self._inflow.taken(look))
-        for row in self._pulse.end_step():
+        together = self._pulse.end_step()
+        for row in together:
             self._record(row, full and row is beat)
         if measured is not None:
             self._alarms.saw_snapshot(self.steps - 1, measured)
             if self._journal is not None:
                 self._journal.snapshot(self.steps - 1, measured)
         self.governor.moves(self._alarms.moving)
-        kind = "light" if beat is not None and beat.measured else "row"
+        kind = "light" if together and together[-1].measured else "row"
         took = time.perf_counter() - begin
         self.governor.spend(kind, took)
-        self.governor.price(kind, took + self._price)
+        if beat is not None:
+            self.governor.price(kind, took + self._price)
         self._price = 0.0
         slept, self._dozing = self._dozing - self._left, 0
         self.governor.stepped("probe" if probed else "tape" if taped else "", max(1, slept))
