@@ -72,8 +72,8 @@ def drops(step: int, steps: int) -> float:
 
 
 def rises(step: int, steps: int) -> float:
-    """Five times as large from the middle on."""
-    return 5.0 if step > steps // 2 else 1.0
+    """Twice as large from the middle on."""
+    return 2.0 if step > steps // 2 else 1.0
 
 
 SCHEDULES: dict[str, Callable[[int, int], float]] = {

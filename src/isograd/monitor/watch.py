@@ -36,6 +36,7 @@ from isograd.monitor.pulse import Pulse
 from isograd.monitor.recorder import Recorder
 from isograd.monitor.rerun import Rerun
 from isograd.monitor.scaling import Scaling, found
+from isograd.monitor.whose import concerns
 from isograd.records.finding import Diagnosis
 from isograd.records.run_status import RunStatus
 from isograd.records.snapshot import Snapshot
@@ -288,7 +289,7 @@ class Watch:
 
     def _seen_backward(self, root: Any, run: Callable[[], None]) -> None:
         tensor = root if isinstance(root, Tensor) else None
-        if self.failed:
+        if self.failed or not self._mine(tensor):
             run()
             return
         if not self._idle:
@@ -311,6 +312,16 @@ class Watch:
                 self._recorder.saw_backward(loss, factor)
             except Exception as error:
                 self._step_aside(error)
+
+    def _mine(self, root: Tensor | None) -> bool:
+        """True unless it is another net's backward pass; not asked of one that is alone."""
+        if self._idle and not backwards.crowded():
+            return True
+        try:
+            return concerns(root, self._scaling.own)
+        except Exception as error:
+            self._step_aside(error)
+            return False
 
     def _becomes_compiled(self) -> None:
         """The training is, or is about to be, compiled: no mode or hook of ours may be in it."""
