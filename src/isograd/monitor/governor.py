@@ -145,6 +145,13 @@ class Governor:
             waits.append(missing / max(1.25 * purse.share * per_step, 1e-12))
         return max(0, math.floor(min(waits)))
 
+    def lasts(self, kind: str, times: int) -> bool:
+        """True if that many measurements of a kind can be paid now."""
+        if self.budget is None:
+            return True
+        purse = self.purses[kind]
+        return purse.spent + times * purse.cost <= self._allowed(purse)
+
     def affords(self, seconds: float) -> bool:
         """True if that at every step takes less than a quarter of the budget."""
         return self.budget is None or seconds < self.budget * self.bare / 4

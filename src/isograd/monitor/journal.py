@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from isograd.monitor.pulse import Beat, whole
+from isograd.monitor.beat import Beat, whole
 from isograd.records.finding import Diagnosis
 from isograd.records.snapshot import Snapshot
 from isograd.runfile import RunWriter, free_directory, shared
