@@ -206,3 +206,23 @@ def test_data_of_a_step_is_not_kept_beyond_it():
         del x, out
         gc.collect()
         assert [ref() for ref in held] == [None, None]
+
+
+@pytest.mark.parametrize("replay", [False, True])
+def test_an_optimizer_inside_of_the_backward_pass_leaves_no_mode_behind(replay):
+    torch.manual_seed(0)
+    model = Small()
+    for p in model.parameters():
+        optimizer = torch.optim.SGD([p], lr=0.1)
+
+        def update(parameter, optimizer=optimizer):
+            optimizer.step()
+            optimizer.zero_grad()
+
+        p.register_post_accumulate_grad_hook(update)
+    with isograd.watch(model, replay=replay) as watch:
+        for _ in range(6):
+            F.cross_entropy(model(torch.randn(6, 4)), torch.randint(0, 3, (6,))).backward()
+    assert watch.failed == ""
+    assert watch.bad_steps == []
+    assert torch._C._len_torch_function_stack() == 0

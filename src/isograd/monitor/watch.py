@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isograd.capture import modes
 from isograd.capture.missing import unreached
 from isograd.monitor import backwards, lasting
 from isograd.monitor.alarms import Alarm, Alarms
@@ -226,6 +227,7 @@ class Watch:
         self._scaling.close()
         if self._rerun is not None:
             self._rerun.close()
+        modes.sweep()
         if self._journal is not None:
             self._safely(self._conclude)
 
