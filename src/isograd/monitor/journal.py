@@ -88,8 +88,10 @@ class Journal:
                 values[:, 0] = np.where(np.isnan(beat.norms), beat.norms, seen)
                 values[:, 0] = np.where(np.isnan(values[:, 0]), beat.norms, values[:, 0])
             raw = whole(values[:, 0])
-        elif full and beat.clipped is None:
-            raw = stepped = whole(np.array([gradient for gradient, _, _ in full.values()]))
+        elif full:
+            stepped = whole(np.array([gradient for gradient, _, _ in full.values()]))
+            if before:
+                raw = whole(np.array([before.get(name, math.nan) for name in self._names]))
         for at, name in enumerate(self._names if full else ()):
             gradient, update, weight = (full or {}).get(name, (math.nan,) * 3)
             if math.isnan(values[at, 0]) and not beat.measured:
