@@ -31,7 +31,7 @@ class Factors(Scaling):
     """
 
     def __init__(self, by_hand: float = 1.0) -> None:
-        super().__init__([])
+        super().__init__([], _raised)
         self._by_hand = by_hand
         self.seen: list[float] = []
 
@@ -47,6 +47,10 @@ class Factors(Scaling):
     def value(self, root: Any) -> float:
         """The loss behind a root, as a number."""
         return float(self.true_loss(root).detach())
+
+
+def _raised(error: Exception) -> None:
+    raise error
 
 
 @contextmanager
