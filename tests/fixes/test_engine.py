@@ -133,6 +133,18 @@ def test_an_interruption_gives_what_is_known(monkeypatch, backend):
     assert best.after.loss < best.before.loss
 
 
+def test_an_interruption_of_the_screening_gives_what_is_known(monkeypatch):
+    catalogue(monkeypatch, Rate, Placebo)
+
+    def interrupts(stage, done, total):
+        if stage == "screening" and done == 3:
+            raise KeyboardInterrupt
+
+    trials = {t.fix.title: t for t in tries(trainings.setup(), progress=interrupts, jobs=1)}
+    assert trials["rate 0.1"].after.loss < trials["rate 0.1"].before.loss
+    assert trials["placebo 5"].reason == "interrupted before its trial"
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_trials_repeat(monkeypatch, backend):
     catalogue(monkeypatch, Rate, Placebo)

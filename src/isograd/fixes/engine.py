@@ -151,16 +151,19 @@ class _Session:
         if missing:
             calls.append(lambda: self._arm(None, _SCREEN, self.plan.steps, keyed))
         calls += [functools.partial(self._screened, c) for c in some]
-        got = self._map("screening", calls, deadline=deadline, learns=True)
-        if missing:
-            first = got.pop(0)
-            if not first.reason:
-                self.unchanged[_SCREEN] = first.value
-        for candidate, outcome in zip(some, got, strict=True):
+
+        def took(position: int, outcome: Outcome) -> None:
+            if missing and position == 0:
+                if not outcome.reason:
+                    self.unchanged[_SCREEN] = outcome.value
+                return
+            candidate = some[position - missing]
             if outcome.reason:
                 candidate.reason = outcome.reason
             else:
                 candidate.probed, candidate.first = outcome.value
+
+        self._map("screening", calls, took, deadline=deadline, learns=True)
 
     def _screened(self, candidate: Candidate) -> tuple[Probed, Arm]:
         copied = carried_out(candidate.fix, self.setup.copied())
