@@ -69,7 +69,6 @@ def test_glorot_lies_between_the_two_fans():
         ("edge-of-chaos", nn.Tanh, 0),
         ("edge-of-chaos", nn.Sigmoid, 0),
         ("glorot", nn.Tanh, 0),
-        ("tailored-activation", nn.Tanh, 0),
     ],
 )
 def test_the_predicted_product_is_measured(name, activation, index):
