@@ -38,6 +38,7 @@ _CAUSES: dict[str, Cause] = {
     "detached": "graph-cut",
     "no-grad": "graph-cut",
     "shape only": "graph-cut",
+    "in-place": "graph-cut",
     "reentrant checkpoint": "graph-cut",
     "non-differentiable": "non-differentiable",
 }
@@ -114,7 +115,11 @@ def _none_reached(case: Case) -> Finding:
         evidence=(
             Evidence("parameters without gradient", len(parameters), f"of {len(parameters)}"),
         ),
-        advice=_ALL_FROZEN if frozen else _NONE,
+        advice=_ALL_FROZEN
+        if frozen
+        else _ADVICE.get(first.reason, _NONE)
+        if first.reason == "in-place"
+        else _NONE,
         confidence=0.95,
     )
 
@@ -195,6 +200,7 @@ _ADVICE: dict[str, tuple[str, ...]] = {
     "frozen": ("nothing to do if the freeze is meant; else `requires_grad_(True)`",),
     "unused": ("nothing to do if this part is meant to rest on this batch; else call it",),
     "not on the path": ("nothing to do if its result is only logged; else use it in the loss",),
+    "in-place": ("write out of place: `x = x * 2` for `x *= 2` or `x.mul_(2)`",),
     "shape only": ("hand on the tensor itself, not zeros of its shape",),
     "detached": ("remove the call that detaches, or freeze the parameters openly",),
     "no-grad": ("move the call out of torch.no_grad()",),
@@ -207,6 +213,9 @@ _ADVICE: dict[str, tuple[str, ...]] = {
 
 # Chinese for the texts above, by template.
 ZH = {
+    "write out of place: `x = x * 2` for `x *= 2` or `x.mul_(2)`": (
+        "不要原地写入：用 `x = x * 2` 代替 `x *= 2` 或 `x.mul_(2)`"
+    ),
     "`requires_grad_(True)` on what is meant to be trained: a backbone was meant, or the model was "
     "loaded for inference": (
         "对要训练的部分调用 `requires_grad_(True)`：可能本想只冻结主干，或模型是为推理加载的"
