@@ -57,7 +57,9 @@ def check(case: Case) -> Iterator[Finding]:
     for name, stats in parameters.items():
         if stats.missing is not None:
             missing = stats.missing
-            groups[missing.reason, missing.detail, missing.source].append(name)
+            # One checkpoint after another is one fault, at the first line.
+            place = missing.source if missing.reason != "reentrant checkpoint" else ""
+            groups[missing.reason, missing.detail, place].append(name)
     for (reason, detail, source), names in groups.items():
         # A net cut off as a whole that mirrors one that learns: a target, teacher or EMA net.
         mirrored = reason in ("no-grad", "detached") and set(names) <= twins
@@ -74,7 +76,7 @@ def check(case: Case) -> Iterator[Finding]:
             "error" if alarm else "info",
             cause,
             where=tuple(names),
-            source=source,
+            source=source if source != "" else _first_source(case, names),
             evidence=(
                 Evidence(
                     "parameters without gradient",
@@ -87,6 +89,11 @@ def check(case: Case) -> Iterator[Finding]:
             advice=_TWIN if mirrored else _ELSEWHERE if elsewhere else _ADVICE[reason],
             confidence=0.9 if alarm else 0.6,
         )
+
+
+def _first_source(case: Case, names: list[str]) -> str | None:
+    lost = (case.snapshot.parameters[name].missing for name in names)
+    return next((m.source for m in lost if m is not None and m.source), None)
 
 
 def _not_owned(case: Case, names: list[str]) -> bool:
