@@ -79,8 +79,9 @@ class Losses:
         begin, now, count = time.perf_counter(), time.time(), len(self._steps)
         if count:
             each = (now - self._since) / count
+            cost = self._governor.share
             rows = [
-                (self._since + each * (at + 1), loss, rate, float(not math.isfinite(loss)))
+                (self._since + each * (at + 1), loss, rate, float(not math.isfinite(loss)), cost)
                 for at, (loss, rate) in enumerate(self._numbers)
             ]
             self._journal.brief(self._steps, rows)
