@@ -138,7 +138,7 @@ class BlackBox:
         nested = self._taping.inside_backward
         self._taping.before_backward(root)
         if self._taping.thrown:
-            self._losses, self._taping.thrown = [], False
+            self._losses, self._taping.thrown, self._closed = [], False, False
         if not nested and isinstance(root, Tensor) and root.numel() == 1:
             cpu = root.device.type == "cpu"
             loss = root.detach().item() if cpu else root.detach()
@@ -150,14 +150,25 @@ class BlackBox:
         if self._taping is None:
             return
         self._taping.after_backward()
-        if self._stepping and not self._taping.inside_backward and not self._closed:
+        if self._taping.inside_backward or self._closed:
+            return
+        last = self._losses[-1:]
+        if self._stepping:
             # Inside a closure the weights are those of now: there is no later moment.
             gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
-            flag = bad_among(gradients, self._losses[-1:])
+            flag = bad_among(gradients, last)
             if flag.known and flag.bad:
-                self._closed = True
-                self._losses = self._losses[-1:]
+                self._closed, self._losses = True, last
                 self._judge(self._suspect(()))
+        elif last and isinstance(last[0], float) and math.isnan(last[0]):
+            # A scaler, or the program, may leave the step out.
+            self._closed = True
+            suspect = self._suspect(())
+            suspect.step = self._next
+            known = len(self.found)
+            self._look(wait=True)  # a step before this one comes first
+            if len(self.found) == known:
+                self._judge(suspect)
 
     def before_step(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         """An optimizer is about to step."""
@@ -173,7 +184,8 @@ class BlackBox:
         flag = bad_among([g for g in gradients if g is not None], self._losses)
         if flag.known:
             if flag.bad:
-                self._judge(self._suspect(()))
+                if not self._closed:
+                    self._judge(self._suspect(()))
             elif self._always or _strange(optimizer):
                 self._keep(optimizer)
         else:
@@ -226,7 +238,7 @@ class BlackBox:
         """The training is over; a last loss that was not finite is looked into."""
         try:
             self._look(wait=True)
-            if self._on and not self._off and not self._stepping:
+            if self._on and not (self._off or self._stepping or self._closed):
                 self._pending()
         finally:
             self._off = self._off or "closed"
