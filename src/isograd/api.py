@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from isograd import reporters as reporters  # registers the formats of Diagnosis
@@ -76,21 +79,40 @@ def check(
         Findings with causes first, and the measurement behind them.
 
     Raises:
-        ModelError: If the model has no parameters, or all are frozen.
-        StepError: If the step raises, changes the model, or returns no scalar with a graph.
+        ModelError: If the model has no parameters.
+        StepError: If the step raises, changes the model, or returns no scalar. A loss without a
+            graph and a model that is frozen as a whole are findings.
         ValueError: If `steps` is negative.
     """
     if steps < 0:
         raise ValueError(f"`steps` must be at least 0, got {steps}.")
-    snapshot = probe(model, step)
+    snapshot = _measured(model, step)
     training, history = None, None
     # What the loss refuses would raise in the first step.
-    if steps and not any(call.refused for call in snapshot.losses):
+    if steps and snapshot.ops and not any(call.refused for call in snapshot.losses):
         from isograd.monitor import training as monitor
 
         training = monitor.train_copy(model, step, optimizer, steps, train_step, snapshot)
         history = monitor.history(training, snapshot)
-    return diagnose(snapshot, training, history, target or type(model).__name__)
+    finite = math.isfinite(snapshot.loss)
+    bad = None
+    if not finite or any(p.nonfinite for p in snapshot.parameters.values()):
+        from isograd.capture.first_bad import first_bad_of
+
+        bad = first_bad_of(model, step)
+    return diagnose(snapshot, training, history, target or type(model).__name__, bad)
+
+
+def _measured(model: torch.nn.Module, step: Step) -> Snapshot:
+    """A probe; where no gradient can flow at all, what is known without one."""
+    from isograd.capture.graphless import FrozenError, NoGraphError
+
+    try:
+        return probe(model, step)
+    except (FrozenError, NoGraphError) as error:
+        if error.snapshot is None:
+            raise
+        return error.snapshot
 
 
 def ripple(
@@ -188,7 +210,8 @@ def fix(
     Raises:
         ModelError: If the model has no parameters, or all are frozen.
         StepError: If the step raises, changes the model, or returns no scalar with a graph.
-        ValueError: If `steps`, `seeds`, `time_limit` or `jobs` is out of range.
+        ValueError: If `steps`, `seeds`, `time_limit` or `jobs` is out of range, or the backend
+            unknown.
     """
     from isograd import fixes
     from isograd.fixes.rewind import Rewind
@@ -202,6 +225,8 @@ def fix(
     ):
         if value is not None and value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    if backend not in (None, *fixes.BACKENDS):
+        raise ValueError(f"`backend` must be one of {', '.join(fixes.BACKENDS)}, got {backend!r}.")
 
     def alarms(setup: Setup) -> tuple[tuple[str, str], ...]:
         length = _FIX_STEPS if setup.optimizer is not None else 0
@@ -241,35 +266,42 @@ def watch(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
     *,
-    run: str | os.PathLike[str] | None = None,
+    run: str | os.PathLike[str] | bool | None = None,
     budget: float | None = 0.01,
     on_alarm: Callable[[Alarm], None] | None = None,
     webhook: str | None = None,
     guard: str | None = None,
+    replay: bool = False,
 ) -> Watch:
     """Follow your own training loop.
 
-    Use it as a context manager around the loop, or call `open()` and `close()`. Losses and
+    Watching begins at once. Use it as a context manager around the loop, or call `close()`; it
+    ends with the program at the latest, and when the same model is watched anew. Losses and
     weights stay bit-identical; an error of isograd's own is one warning.
 
     Args:
         model: The model in training.
         optimizer: Its optimizer or optimizers; those that hold a parameter of the model are
             found when they first step.
-        run: Directory of a run file to write, such as `isograd-runs/a`; None writes nothing.
+        run: Directory of a run file to write, such as `isograd-runs/a`, or True for one that is
+            named after the program; a number is added if it is taken. None writes nothing.
         budget: Share of the training's time that watching may take; None measures everything at
             every step.
         on_alarm: Called with each alarm.
         webhook: Address that each alarm is posted to as JSON.
         guard: "skip" leaves out steps with a gradient that is not finite, "stop" raises
             TrainingStoppedError there; None changes nothing.
+        replay: Keep every step, outside of the budget, so that one that turns NaN is run again
+            at once and its first bad op named (`bad_steps`); without it, as far as the budget
+            reaches.
 
     Returns:
-        An object with `diagnosis()`, `log(loss=...)`, `run`, `alarms` and `close()`.
+        An open watch with `diagnosis()`, `log(loss=...)`, `run`, `alarms` and `close()`.
 
     Raises:
         ValueError: If the budget is negative or the guard unknown.
     """
+    from isograd.monitor.again import running
     from isograd.monitor.journal import Journal
     from isograd.monitor.training import history
     from isograd.monitor.watch import Watch
@@ -279,9 +311,13 @@ def watch(
         return diagnose(snapshot, training, history(training, snapshot), type(model).__name__)
 
     given = [optimizer] if hasattr(optimizer, "param_groups") else list(optimizer or ())  # type: ignore
-    journal = None
-    if run is not None:
-        meta = {"model": type(model).__name__, "budget": budget}
-        journal = Journal(run, [name for name, _ in model.named_parameters()], meta)
     told = both(on_alarm, Webhook(webhook) if webhook else None)
-    return Watch(model, given, judge, budget, journal, told, guard)  # type: ignore[arg-type]
+    watch = Watch(model, given, judge, budget, told, guard, replay)  # type: ignore[arg-type]
+    if run is True:
+        file = getattr(sys.modules.get("__main__"), "__file__", None)
+        run = Path("isograd-runs") / (Path(file).stem if file else type(model).__name__.lower())
+    if run and not running():
+        meta = {"model": type(model).__name__, "budget": budget}
+        watch.writes(Journal(run, [name for name, _ in model.named_parameters()], meta))
+    watch.open()
+    return watch

@@ -1,10 +1,12 @@
 """Every example gives the verdict its docstring promises."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 import isograd
+from isograd.cli import main
 from isograd.cli.check import STEPS
 from isograd.cli.targets import loaded
 
@@ -19,6 +21,11 @@ FAULTS = {
     "instability": ("G702", "learning-rate"),
 }
 HEALTHY = ["gpt2_tiny", "healthy", "lstm", "resnet"]
+# Whole programs, for `isograd run`.
+PROGRAMS = {
+    ("train_digits", "--epochs", "3"): None,
+    ("train_digits", "--epochs", "3", "--activation", "sigmoid"): "G101",
+}
 
 
 def check(path):
@@ -43,6 +50,24 @@ def test_a_healthy_example_raises_no_alarm(name):
     assert check(EXAMPLES / f"{name}.py").ok
 
 
+@pytest.mark.parametrize("arguments", PROGRAMS)
+def test_a_program_is_watched_and_judged(arguments, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    name, *options = arguments
+    assert main(["run", str(EXAMPLES / f"{name}.py"), *options]) == 0
+    assert "epoch  3" in capsys.readouterr().out
+    run = isograd.load(tmp_path / "isograd-runs" / name)
+    assert run.steps[-1] == 3 * 44 - 1
+    codes = [finding.code for finding in run.findings if finding.alarm]
+    assert codes[:1] == ([PROGRAMS[arguments]] if PROGRAMS[arguments] else [])
+
+
 def test_each_example_is_tested():
     assert {p.stem for p in (EXAMPLES / "faults").glob("*.py")} == set(FAULTS)
-    assert {p.stem for p in EXAMPLES.glob("*.py")} == {*HEALTHY, "vanishing"}
+    assert {p.stem for p in EXAMPLES.glob("*.py")} == {
+        *HEALTHY,
+        "vanishing",
+        *(name for name, *_ in PROGRAMS),
+    }

@@ -178,7 +178,7 @@ def test_loss_of_lbfgs_is_the_first_one_that_its_closure_computes():
         seen[-1].append(loss.item())
         return loss
 
-    with isograd.watch(model, optimizer) as watch:
+    with isograd.watch(model, optimizer, budget=None) as watch:
         for _ in range(4):
             seen.append([])
             optimizer.step(closure)
@@ -211,7 +211,7 @@ def test_inputs_and_targets_are_the_largest_rms_of_each_step(loss):
     model = nn.Linear(4, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     inputs, targets = [], []
-    with isograd.watch(model, optimizer) as watch:
+    with isograd.watch(model, optimizer, budget=None) as watch:
         for step in range(5):
             pairs = [(torch.randn(8, 4) * 3**step, torch.randn(8, 2) - step) for _ in range(2)]
             optimizer.zero_grad()
@@ -228,7 +228,7 @@ def test_inputs_and_targets_are_the_largest_rms_of_each_step(loss):
 def test_token_inputs_and_class_targets_have_no_size():
     model = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 3))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with isograd.watch(model, optimizer) as watch:
+    with isograd.watch(model, optimizer, budget=None) as watch:
         F.cross_entropy(model(torch.randint(9, (5, 3))), torch.randint(3, (5,))).backward()
         optimizer.step()
     training = watch.diagnosis().training
@@ -243,7 +243,7 @@ class Named(nn.Linear):
 def test_inputs_given_by_name_are_seen_too():
     model = Named(4, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with isograd.watch(model, optimizer) as watch:
+    with isograd.watch(model, optimizer, budget=None) as watch:
         model(x=torch.full((8, 4), 3.0)).sum().backward()
         optimizer.step()
     assert watch.diagnosis().training.inputs == (3,)

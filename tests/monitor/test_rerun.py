@@ -181,7 +181,7 @@ def test_a_watched_loop_that_fails_is_replayed():
     optimizer = torch.optim.SGD(model.parameters(), 1e-7)
     w = torch.randn(6, 3)
     batches = [(x, (x @ w).argmax(1)) for x, _ in (batch(i, 256) for i in range(60))]
-    with isograd.watch(model, optimizer) as watch:
+    with isograd.watch(model, optimizer, budget=None) as watch:
         loop(model, optimizer, 60, data=batches.__getitem__)
     first = watch.diagnosis().findings[0]
     assert first.code == "G303"
@@ -194,7 +194,7 @@ def test_losses_and_weights_stay_bit_identical():
         model = net()
         optimizer = torch.optim.Adam(model.parameters(), 1e-2)
         if watched:
-            with isograd.watch(model, optimizer):
+            with isograd.watch(model, optimizer, budget=None):
                 losses = loop(model, optimizer, 30)
         else:
             losses = loop(model, optimizer, 30)
@@ -221,7 +221,7 @@ def test_a_raising_forward_leaves_nothing_behind():
     model = net()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     call = nn.Module.__call__
-    with pytest.raises(RuntimeError), isograd.watch(model, optimizer):
+    with pytest.raises(RuntimeError), isograd.watch(model, optimizer, budget=None):
         model(torch.randn(2, 5))
     assert nn.Module.__call__ is call
     assert _len_torch_function_stack() == 0

@@ -55,7 +55,7 @@ def test_records_norms_of_gradient_update_and_weight():
     model, _ = case()
     trainer = torch.optim.SGD(model.parameters(), lr=0.5)
     before = copy.deepcopy(model)
-    with isograd.watch(model, trainer) as watch:
+    with isograd.watch(model, trainer, budget=None) as watch:
         losses = loop(model, trainer, 1)
     training = watch.diagnosis().training
     assert training is not None
@@ -71,7 +71,7 @@ def test_records_norms_of_gradient_update_and_weight():
 def test_sees_accumulation_and_clipping():
     model, _ = case()
     trainer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with isograd.watch(model, trainer) as watch:
+    with isograd.watch(model, trainer, budget=None) as watch:
         loop(model, trainer, 3, clip=1e-3, accumulate=4)
     training = watch.diagnosis().training
     assert training is not None
@@ -82,7 +82,7 @@ def test_sees_accumulation_and_clipping():
 def test_leaves_nothing_behind():
     model, trainer = case()
     backward = torch.autograd.backward
-    with isograd.watch(model, trainer):
+    with isograd.watch(model, trainer, budget=None):
         loop(model, trainer, 2)
     assert torch.autograd.backward is backward
     assert not trainer._optimizer_step_pre_hooks
@@ -95,7 +95,7 @@ def test_an_exception_in_the_loop_closes_the_watch():
     model, trainer = case()
 
     def interrupted():
-        with isograd.watch(model, trainer):
+        with isograd.watch(model, trainer, budget=None):
             loop(model, trainer, 1)
             raise ZeroDivisionError
 
@@ -112,7 +112,10 @@ def test_an_own_error_is_one_warning(monkeypatch):
 
     monkeypatch.setattr(sighting, "assemble", broken)
     model, trainer = case()
-    with pytest.warns(UserWarning, match="not affected"), isograd.watch(model, trainer) as watch:
+    with (
+        pytest.warns(UserWarning, match="not affected"),
+        isograd.watch(model, trainer, budget=None) as watch,
+    ):
         losses = loop(model, trainer, 3)
     assert len(losses) == 3
     assert "KeyError" in watch.failed
@@ -120,5 +123,8 @@ def test_an_own_error_is_one_warning(monkeypatch):
 
 def test_diagnosis_before_any_step_says_so():
     model, trainer = case()
-    with isograd.watch(model, trainer) as watch, pytest.raises(RuntimeError, match="no backward"):
+    with (
+        isograd.watch(model, trainer, budget=None) as watch,
+        pytest.raises(RuntimeError, match="no backward"),
+    ):
         watch.diagnosis()

@@ -13,6 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 INF, NAN = math.inf, math.nan
 SEEDS = {}
+# Healthy steps that `trained` takes before the bad one.
+WARM = [0]
 
 
 def seed(function):
@@ -29,8 +31,11 @@ class Net(nn.Module):
         self.act = act()
         self.second = nn.Linear(8, 3)
         self.between, self.after = between, after
+        self.calm = False
 
     def forward(self, x):
+        if self.calm:
+            return self.second(self.act(self.first(x)))
         h = self.between(self.act(self.first(x)))  # bad: data linear x
         return self.after(self.second(h))
 
@@ -46,6 +51,8 @@ def trained(model, loss=F.cross_entropy, optimizer=None, data=None, before_step=
     optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=0.1)
 
     def step():
+        if isinstance(model, Net):
+            warm(model, optimizer)
         for _ in range(steps):
             optimizer.zero_grad()
             loss(model(x), y).backward()
@@ -54,6 +61,15 @@ def trained(model, loss=F.cross_entropy, optimizer=None, data=None, before_step=
             optimizer.step()
 
     return step, model
+
+
+def warm(model, optimizer):
+    model.calm = True
+    for _ in range(WARM[0]):
+        optimizer.zero_grad()
+        F.cross_entropy(model(torch.randn(6, 4)), torch.arange(6) % 3).backward()
+        optimizer.step()
+    model.calm = False
 
 
 # ---- forward pass, inside of modules
@@ -809,5 +825,360 @@ def closure_of_lbfgs():
             return loss
 
         optimizer.step(closure)
+
+    return step, model
+
+
+# ---- one line each: forward pass
+
+
+def between(function):
+    """The marked line is where the function is written."""
+    return trained(Net(function))
+
+
+def after(function, loss=F.cross_entropy):
+    return trained(Net(after=function), loss)
+
+
+@seed
+def softmax_of_all_minus_infinity():
+    return after(lambda y: torch.softmax(y - INF, -1))  # bad: forward sub
+
+
+@seed
+def logarithm_of_zero_in_half_precision():
+    return after(lambda y: torch.log((y * 0).half()).float())  # bad: forward log
+
+
+@seed
+def exponential_in_half_precision():
+    return after(lambda y: torch.exp((y * 0 + 12).half()).float())  # bad: forward exp
+
+
+@seed
+def matrix_product_in_half_precision():
+    return between(
+        lambda h: (h.half() * 0 + 300) @ torch.full((8, 8), 300.0).half().float().half() * 0 + h
+    )  # noqa: E501  # bad: forward matmul
+
+
+@seed
+def einsum_overflows():
+    return between(lambda h: torch.einsum("bi,bj->bij", h * 1e38, h * 1e38).sum(1) * 0 + h)  # noqa: E501  # bad: forward einsum
+
+
+@seed
+def zero_to_a_negative_power():
+    return between(lambda h: (h * 0) ** -1)  # bad: forward pow
+
+
+@seed
+def reciprocal_of_zero():
+    return between(lambda h: (h * 0).reciprocal())  # bad: forward reciprocal
+
+
+@seed
+def normalised_without_epsilon():
+    return between(lambda h: F.normalize(h * 0, eps=0.0))  # bad: forward div
+
+
+@seed
+def layer_norm_of_a_constant():
+    return between(lambda h: F.layer_norm(h * 0, (8,), eps=0.0))  # bad: forward layer_norm
+
+
+@seed
+def logsumexp_of_infinity():
+    return after(lambda y: y - torch.logsumexp(y + INF, -1, True))  # bad: forward add
+
+
+@seed
+def inverse_error_function_beyond_one():
+    return between(lambda h: torch.erfinv(h * 0 + 2))  # bad: forward erfinv
+
+
+@seed
+def gamma_at_zero():
+    return between(lambda h: torch.lgamma(h * 0))  # bad: forward lgamma
+
+
+@seed
+def hyperbolic_tangent_inverse_at_one():
+    return between(lambda h: torch.atanh(h * 0 + 1))  # bad: forward atanh
+
+
+@seed
+def remainder_by_zero():
+    return between(lambda h: torch.fmod(h, 0.0))  # bad: forward fmod
+
+
+@seed
+def cumulative_product_overflows():
+    return between(lambda h: torch.cumprod(h * 0 + 1e10, 1))  # bad: forward cumprod
+
+
+@seed
+def sum_overflows():
+    return between(lambda h: h + (h * 0 + 3e38).sum())  # bad: forward sum
+
+
+@seed
+def determinant_of_a_singular_matrix():
+    return between(lambda h: h + torch.logdet(torch.zeros(8, 8) * h.sum()))  # bad: forward logdet
+
+
+@seed
+def wrapped_by_a_method_that_writes():
+    return between(lambda h: h.clone().mul_(0).log_())  # bad: forward log_
+
+
+@seed
+def interpolated_between_infinities():
+    return between(lambda h: torch.lerp(h, h * 0 + 3e38, 10.0))  # bad: forward lerp
+
+
+@seed
+def attention_with_every_key_masked():
+    class Reader(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attend = nn.MultiheadAttention(4, 2, batch_first=True)
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x):
+            x = x[:, None]
+            mask = torch.zeros(6, 1, dtype=torch.bool)
+            mask[2] = True
+            h, _ = self.attend(x, x, x, key_padding_mask=mask)  # bad: forward softmax
+            return self.head(h[:, 0])
+
+    return trained(Reader())
+
+
+@seed
+def embedding_with_a_bad_row():
+    class Reader(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.head = nn.Embedding(5, 4), nn.Linear(4, 3)
+            with torch.no_grad():
+                self.embed.weight[3] = NAN
+
+        def forward(self, tokens):
+            return self.head(self.embed(tokens))  # bad: weights embedding embed.weight
+
+    return trained(Reader(), data=(torch.arange(5), torch.arange(5) % 3))
+
+
+# ---- one line each: loss
+
+
+@seed
+def divergence_from_zero():
+    def loss(out, y):
+        p = torch.softmax(out, -1) * (out > 0)
+        return F.kl_div(p.log(), torch.softmax(out, -1), reduction="batchmean")  # bad: forward log
+
+    return trained(Net(), loss)
+
+
+@seed
+def poisson_rate_of_zero():
+    def loss(out, y):
+        return F.poisson_nll_loss(out * 0, y[:, None].float(), log_input=False, eps=0.0)  # noqa: E501  # bad: forward log
+
+    return trained(Net(), loss, data=(batch()[0], torch.arange(6) % 3 + 1))
+
+
+@seed
+def log_probability_without_spread():
+    def loss(out, y):
+        normal = torch.distributions.Normal(out, out * 0, validate_args=False)
+        return -normal.log_prob(y[:, None].float()).mean()  # bad: forward log
+
+    return trained(Net(), loss)
+
+
+@seed
+def binary_cross_entropy_by_hand_in_half_precision():
+    def loss(out, y):
+        p = torch.sigmoid(out.half() * 0 + 40)
+        return -torch.log(1 - p).float().mean()  # bad: forward log
+
+    return trained(Net(), loss)
+
+
+@seed
+def sequence_loss_without_a_path():
+    def loss(out, y):
+        logp = F.log_softmax(out, -1)[:2, None]
+        target = torch.tensor([[1, 1]])
+        return F.ctc_loss(
+            logp, target, torch.tensor([2]), torch.tensor([2])
+        )  # bad: forward ctc_loss
+
+    return trained(Net(), loss)
+
+
+@seed
+def mean_over_a_count_of_zero():
+    def loss(out, y):
+        each = F.cross_entropy(out, y, reduction="none")
+        return each.sum() / (y > 99).sum()  # bad: forward div
+
+    return trained(Net(), loss)
+
+
+@seed
+def weights_of_classes_that_are_zero():
+    def loss(out, y):
+        return F.cross_entropy(out, y, weight=torch.zeros(3))  # bad: forward cross_entropy
+
+    return trained(Net(), loss)
+
+
+@seed
+def squared_error_overflows():
+    def loss(out, y):
+        return F.mse_loss(out * 1e30, y[:, None].float().expand(6, 3))  # bad: forward mse_loss
+
+    return trained(Net(), loss)
+
+
+# ---- one line each: backward pass
+
+
+@seed
+def arc_cosine_at_one():
+    return between(lambda h: torch.acos(h * 0 + 1) + h)  # bad: backward acos
+
+
+@seed
+def fractional_power_at_the_origin():
+    return between(lambda h: (h * 0).abs().pow(0.3) + h)  # bad: backward pow
+
+
+@seed
+def deviation_whose_derivative_is_undefined():
+    return between(lambda h: torch.norm((h * 0).sqrt(), dim=1, keepdim=True) + h)  # noqa: E501  # bad: backward sqrt
+
+
+@seed
+def power_of_zero_with_a_learnt_exponent():
+    return between(lambda h: (h * 0).pow(h.abs() * 0 + 0.5) + h)  # bad: backward pow
+
+
+@seed
+def singular_values_that_coincide():
+    return between(lambda h: torch.linalg.svd(torch.eye(8) + 0 * h.T @ h)[0][:6] + h)  # noqa: E501  # bad: backward linalg_svd
+
+
+@seed
+def arc_hyperbolic_cosine_at_one():
+    return between(lambda h: torch.acosh(h * 0 + 1) + h)  # bad: backward acosh
+
+
+@seed
+def product_logarithm_at_zero():
+    return between(lambda h: torch.xlogy(h * 0, h * 0) + h)  # bad: backward xlogy
+
+
+@seed
+def mask_of_infinity_times_zero():
+    def loss(out, y):
+        return (out.masked_fill(y[:, None] == 1, INF) * (y[:, None] != 1)).sum()  # bad: forward mul
+
+    return trained(Net(), loss)
+
+
+@seed
+def hook_that_divides_by_zero():
+    def function(h):
+        h = h * 1
+        h.register_hook(lambda g: g / 0)  # bad: backward -
+        return h
+
+    return between(function)
+
+
+@seed
+def gradient_penalty_at_the_origin():
+    model = Net()
+    x, y = batch()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def step():
+        optimizer.zero_grad()
+        given = x.clone().requires_grad_()
+        out = model(given)
+        (slope,) = torch.autograd.grad(out.sum(), given, create_graph=True)
+        penalty = ((slope * 0).pow(2).sum(1).sqrt() - 1).pow(2).mean()  # bad: backward sqrt
+        (F.cross_entropy(out, y) + penalty).backward()
+        optimizer.step()
+
+    return step, model
+
+
+# ---- gradients and optimizers
+
+
+@seed
+def gradients_averaged_over_nobody():
+    def scale(model):
+        count = torch.zeros(())
+        for p in model.parameters():
+            p.grad = p.grad / count  # bad: gradients -
+
+    return trained(Net(), before_step=scale)
+
+
+@seed
+def gradients_clipped_by_value_nan():
+    def clip(model):
+        nn.utils.clip_grad_value_(model.parameters(), NAN)  # bad: gradients -
+
+    return trained(Net(), before_step=clip)
+
+
+@seed
+def rms_without_epsilon():
+    def make(model):
+        model.after = lambda y: y.detach() * 0 + model.second.bias
+        for p in model.first.parameters():
+            p.grad = torch.zeros_like(p)
+        return torch.optim.RMSprop(model.parameters(), eps=0.0)
+
+    return stepped(make)
+
+
+@seed
+def rate_that_is_nan():
+    def make(model):
+        optimizer = torch.optim.Adam(model.parameters())
+        optimizer.param_groups[0]["lr"] = NAN
+        return optimizer
+
+    return stepped(make)
+
+
+@seed
+def decay_that_is_infinite():
+    return stepped(lambda m: torch.optim.AdamW(m.parameters(), weight_decay=1e43))
+
+
+@seed
+def weights_averaged_with_nothing():
+    model = Net()
+    x, y = batch()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def step():
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        with torch.no_grad():
+            for p in model.parameters():
+                p.div_(p.sum() - p.sum())  # bad: - div_
 
     return step, model

@@ -1,5 +1,6 @@
 """Every seeded NaN and infinity is located: phase, call and line."""
 
+import math
 import re
 from pathlib import Path
 

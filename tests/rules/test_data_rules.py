@@ -35,7 +35,7 @@ def test_a_loop_that_cannot_be_run_again_is_judged_by_the_scale_alone(monkeypatc
     def found():
         torch.manual_seed(0)
         model, step, optimizer = classified(net, lambda m: sgd(m, 1e-7), 300.0)
-        with isograd.watch(model, optimizer) as watch:
+        with isograd.watch(model, optimizer, budget=None) as watch:
             for _ in range(20):
                 optimizer.zero_grad()
                 step(model).backward()

@@ -11,6 +11,7 @@ from torch import nn
 
 import isograd
 from isograd.monitor import rerun
+from isograd.records.training import ParameterTrack, Training
 from isograd.rules import g303_rate, g306_momentum, g702_spike, g703_undone
 from rules.trained import alarms, checked, classes, classified, net, sgd, watched
 
@@ -287,3 +288,12 @@ def test_samples_that_are_each_others_classes_see_each_other_by_design():
     )
     assert "G408" not in {code for code, _ in found}
     assert found
+
+
+def test_steps_that_were_not_recorded_are_no_writes_between():
+    """A watch records few steps whole; what the optimizer did between them is not known."""
+    weight = tuple(2.0**k for k in range(8))
+    track = ParameterTrack((1.0,) * 8, (0.1,) * 8, weight)
+    every, some = ((1.0,) * steps for steps in (8, 80))
+    assert g703_undone._outside(Training(every, (), {"w": track})) > 50
+    assert g703_undone._outside(Training(some, (), {"w": track})) == 1.0

@@ -60,7 +60,7 @@ def explained(diagnosis: Diagnosis) -> set[str]:
 
 def watched(trained: Trained, steps: int = 40, scheduler: Any = None) -> list[tuple[str, str]]:
     model, step, optimizer = trained
-    with isograd.watch(model, optimizer) as watch:
+    with isograd.watch(model, optimizer, budget=None) as watch:
         for _ in range(steps):
             optimizer.zero_grad()
             step(model).backward()

@@ -44,13 +44,15 @@ def test_weights_give_back_the_biases(name):
 def test_known_ends_of_the_edge():
     """Without biases: tanh (1, 0) (Poole et al., 2016), ReLU (sqrt 2, 0) (Hayou et al., 2019)."""
     tanh = edge_of_chaos("tanh")
-    assert (tanh.sigma_w, tanh.q, tanh.stable) == (1.0, 0.0, True)
+    # The last bit of a sum over nodes depends on the processor's kernels.
+    assert tanh.sigma_w == pytest.approx(1.0, rel=1e-14)
+    assert (tanh.q, tanh.stable) == (0.0, True)
     relu = edge_of_chaos("relu")
     assert relu.sigma_w == pytest.approx(math.sqrt(2), rel=1e-15)
     assert relu.q is None
     assert edge_of_chaos("erf").sigma_w == pytest.approx(math.sqrt(math.pi) / 2, rel=1e-14)
     assert edge_of_chaos("leaky_relu").sigma_w ** 2 == pytest.approx(2 / 1.0001, rel=1e-14)
-    assert edge_of_chaos("linear").sigma_w == 1.0
+    assert edge_of_chaos("linear").sigma_w == pytest.approx(1.0, rel=1e-14)
     assert edge_of_chaos("elu").sigma_w == pytest.approx(1.0, rel=1e-14)
 
 

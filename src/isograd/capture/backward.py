@@ -14,6 +14,7 @@ from torch import Tensor
 from isograd.capture.draft import Draft, Node
 from isograd.capture.graph import BackwardGraph, Border
 from isograd.capture.norms import NormLedger, Slot, dense, norm_and_nonfinite, plain
+from isograd.capture.shield import open_to_all
 
 # Nodes that run a backward pass of their own inside, out of sight of hooks.
 # Below this, float16 has fewer than four binary digits left; below 2**-24 none.
@@ -94,7 +95,11 @@ class Gradients:
 
     @contextmanager
     def hooked(
-        self, graph: BackwardGraph, owner: dict[Node, Draft], parameters: dict[str, Tensor]
+        self,
+        graph: BackwardGraph,
+        owner: dict[Node, Draft],
+        parameters: dict[str, Tensor],
+        shield: Callable[[Any], Any] = open_to_all,
     ) -> Iterator[None]:
         """Hooks on every border while the body runs; all removed afterwards.
 
@@ -102,18 +107,19 @@ class Gradients:
             graph: What to hook.
             owner: The op of each node.
             parameters: Watched for gradients that arrive from inside an opaque node.
+            shield: Around each hook.
         """
         handles = []
         try:
             wanted: dict[Node, list[tuple[int, Callable[[], Callable[[Slot], Any]]]]] = {}
             for index, border in enumerate(graph.borders):
-                handles.append(border.node.register_prehook(self._arrival(index, border)))
+                handles.append(border.node.register_prehook(shield(self._arrival(index, border))))
                 if len(border.consumers) > 1:
                     for node, position in border.consumers:
                         wanted.setdefault(node, []).append((position, self._term(index, node)))
             self._want_attention(graph, owner, wanted)
             for node, places in wanted.items():
-                handles.append(node.register_hook(self._departure(places)))
+                handles.append(node.register_hook(shield(self._departure(places))))
             reached = {id(b.node.variable) for b in graph.borders if b.draft is None}
             hidden = any(p.requires_grad and id(p) not in reached for p in parameters.values())
             opaque = [
@@ -123,12 +129,12 @@ class Gradients:
                 or (hidden and isinstance(border.node, torch.autograd.function.BackwardCFunction))
             ]
             for index, node in opaque:
-                handles.append(node.register_prehook(self._enter(index)))
-                handles.append(node.register_hook(self._leave))
+                handles.append(node.register_prehook(shield(self._enter(index))))
+                handles.append(node.register_hook(shield(self._leave)))
             if opaque:
                 for name, parameter in parameters.items():
                     if parameter.requires_grad:
-                        handles.append(parameter.register_hook(self._inside(name)))
+                        handles.append(parameter.register_hook(shield(self._inside(name))))
             yield
         finally:
             for handle in handles:

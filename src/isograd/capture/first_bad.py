@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from isograd.capture.guard import untouched
 from isograd.capture.hunt import Hunt
 from isograd.records.bad_step import BadStep
 
@@ -47,3 +48,27 @@ def first_bad(
             if hunt.found is None:
                 raise
     return hunt.found
+
+
+def first_bad_of(model: nn.Module, step: Callable[[Any], Any]) -> BadStep | None:
+    """Find where a step's loss or gradient first goes wrong; nothing of the user's changes.
+
+    Args:
+        model: The model.
+        step: `step(model)` returns a scalar loss.
+
+    Returns:
+        Where it began; None if all stays finite, or if it cannot be run this way.
+    """
+
+    def once() -> None:
+        loss = step(model)
+        if isinstance(loss, torch.Tensor) and loss.requires_grad:
+            loss.backward()
+
+    try:
+        with untouched(model):
+            return first_bad(once, model)
+    except Exception:
+        # What was measured without it stands.
+        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from isograd.capture.passing import Passing
 from isograd.capture.recurrent import OutputGrads, time_gains
+from isograd.capture.shield import open_to_all
 from isograd.capture.unroll import drops
 from isograd.records.parameter import TimeGains
 
@@ -44,28 +46,27 @@ class FusedLayers:
         self._rng: Tensor | None = None
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self, shield: Callable[[Any], Any] = open_to_all) -> Iterator[None]:
         """Note calls while the body runs."""
         handles = []
         try:
             for path, module in self._modules.items():
-                handles.append(module.register_forward_pre_hook(self._before))
-                handles.append(
-                    module.register_forward_hook(self._after(path), with_kwargs=True, prepend=True)
-                )
+                handles.append(module.register_forward_pre_hook(Passing(shield(self._before))))
+                after = Passing(shield(self._after(path)))
+                handles.append(module.register_forward_hook(after, with_kwargs=True, prepend=True))
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
     @contextmanager
-    def hooked(self) -> Iterator[None]:
+    def hooked(self, shield: Callable[[Any], Any] = open_to_all) -> Iterator[None]:
         """Keep the gradients that arrive at the outputs while the body runs."""
         handles = []
         try:
             for call in self._calls:
                 for name, (node, number) in call.nodes.items():
-                    handles.append(node.register_prehook(self._keep(call, name, number)))
+                    handles.append(node.register_prehook(shield(self._keep(call, name, number))))
             yield
         finally:
             for handle in handles:

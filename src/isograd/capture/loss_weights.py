@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from isograd.capture.draft import Draft
+from isograd.capture.shield import open_to_all
 from isograd.records.loss_call import LossCall
 
 _LIKELIHOODS = ("log_softmax", "logsigmoid", "log_sigmoid")
@@ -31,17 +32,17 @@ class LossWeights:
         self._likelihoods = [d for d in drafts if d.name in _LIKELIHOODS and d.output is not None]
 
     @contextmanager
-    def hooked(self) -> Iterator[None]:
+    def hooked(self, shield: Callable[[Any], Any] = open_to_all) -> Iterator[None]:
         """Hooks on the calls while the body runs."""
         handles: list[Any] = []
         try:
             for index, output in self._nodes.items():
                 if output is not None:
-                    handles.append(output[0].register_prehook(self._hook(index, output[1])))
+                    handles.append(output[0].register_prehook(shield(self._hook(index, output[1]))))
             for draft in self._likelihoods:
                 if draft.output is not None:
                     node, number = draft.output
-                    handles.append(node.register_prehook(self._likelihood(draft, number)))
+                    handles.append(node.register_prehook(shield(self._likelihood(draft, number))))
             yield
         finally:
             for handle in handles:

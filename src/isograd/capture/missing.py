@@ -24,6 +24,8 @@ _SHAPES = frozenset(
     "zeros_like ones_like empty_like full_like rand_like randn_like randint_like new_zeros "
     "new_ones new_empty new_full new_tensor".split()
 )
+# Calls that return values and the places they stood at; the places have no derivative.
+_PICKS = frozenset("topk sort max min median kthvalue mode cummax cummin".split())
 _BOOKKEEPING = frozenset("item tolist isnan isinf isfinite numpy is_nonzero".split())
 
 
@@ -97,6 +99,12 @@ def _cut_reason(cut: Cut) -> Missing:
 
 
 def _off_path(draft: Draft) -> Missing:
+    if draft.name in _PICKS:
+        return Missing(
+            "non-differentiable",
+            f"`{draft.name}` picks places, which have no derivative, and its values are not used",
+            draft.place.source,
+        )
     return Missing(
         "not on the path",
         f"it is used, but the loss does not depend on the result of `{draft.name}`",

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from isograd.capture.backward import Gradients
 from isograd.capture.fused import FusedLayers
 from isograd.capture.graph import backward_graph
+from isograd.capture.graphless import FrozenError, NoGraphError, without_graph
 from isograd.capture.guard import untouched
 from isograd.capture.loss_weights import LossWeights
+from isograd.capture.missing import unreached
 from isograd.capture.places import is_own, user_frame
 from isograd.capture.report import assemble
 from isograd.capture.tagger import Tagger
@@ -63,7 +65,7 @@ def _measure(model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any
     stance = _eager()
     with stance(), fused.watched(), tagger.custom_functions(), tagger, _heard() as said:
         loss = call_step(step, model)
-    check_loss(loss, tagger)
+    check_loss(loss, tagger, model)
     value = float(loss.detach().real if loss.is_complex() else loss.detach())
     if math.isnan(value):
         _refuse_constant_nan(tagger)
@@ -105,11 +107,16 @@ def call_step(step: Step, model: nn.Module) -> Any:
         ) from error
 
 
-def check_loss(loss: Any, tagger: Tagger | None = None) -> None:
+def check_loss(loss: Any, tagger: Tagger | None = None, model: nn.Module | None = None) -> None:
     """Accept only a scalar tensor with a graph.
 
+    Args:
+        loss: What the step returned.
+        tagger: Watched the step, if anyone did.
+        model: Whose step it was, likewise.
+
     Raises:
-        StepError: With what came back instead.
+        StepError: With what came back instead; a `NoGraphError` for a loss without a graph.
     """
     if not isinstance(loss, Tensor):
         raise StepError(
@@ -128,8 +135,10 @@ def check_loss(loss: Any, tagger: Tagger | None = None) -> None:
             ),
         )
     if not loss.requires_grad or loss.grad_fn is None:
-        raise StepError(
+        known = tagger is not None and model is not None
+        raise NoGraphError(
             "the loss has no graph, so nothing can be traced back from it.",
+            snapshot=without_graph(model, loss, tagger) if known else None,  # type: ignore[arg-type]
             facts=_cut_facts(tagger),
             causes=(
                 "the step runs the model under torch.no_grad() or inference_mode()",
@@ -170,8 +179,9 @@ def _require_trainable(model: Any, parameters: dict[str, Any]) -> None:
             ),
         )
     if not any(p.requires_grad for p in parameters.values()):
-        raise ModelError(
+        raise FrozenError(
             f"all {len(parameters)} parameters are frozen (requires_grad is False).",
+            snapshot=unreached(model),
             causes=(
                 "the whole model was frozen where only the backbone was meant",
                 "the model was loaded for inference; call `model.requires_grad_(True)`",

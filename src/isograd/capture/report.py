@@ -10,7 +10,7 @@ from torch import Tensor
 
 from isograd.capture import kinds
 from isograd.capture.backward import OPAQUE, Gradients
-from isograd.capture.draft import Draft
+from isograd.capture.draft import Draft, Node
 from isograd.capture.graph import BackwardGraph
 from isograd.capture.meter import tensor_stats, unit_stats
 from isograd.capture.missing import missing_reasons
@@ -150,6 +150,7 @@ def _ops(
             arriving.setdefault(edge.op, []).append(edge.norm)
             bad[edge.op] += sum(slot.value[1] for slot in slots)
     on_path = {tagger.owner[node].index for node in graph.nodes if node in tagger.owner}
+    custom = {tagger.owner[node].index for node in graph.nodes if _is_custom(node)}
     loss_ops = _loss_ops(tagger, graph)
     ops = []
     for draft in tagger.drafts:
@@ -175,6 +176,7 @@ def _ops(
                 grad_nonfinite=bad[draft.index],
                 on_path=draft.index in on_path,
                 loops=draft.loops,
+                custom=draft.index in custom,
                 dim=draft.dim,
                 rising=draft.rising,
                 underflow=draft.underflow,
@@ -186,6 +188,12 @@ def _ops(
             )
         )
     return tuple(ops)
+
+
+def _is_custom(node: Node) -> bool:
+    """True for a node of an `autograd.Function` that is not torch's own."""
+    function = getattr(type(node), "_forward_cls", None)
+    return function is not None and not function.__module__.startswith("torch.")
 
 
 def _loss_ops(tagger: Tagger, graph: BackwardGraph) -> set[int]:

@@ -19,6 +19,7 @@ from isograd.capture.fused import FusedLayers
 from isograd.capture.graph import BackwardGraph, backward_graph
 from isograd.capture.loss_weights import LossWeights
 from isograd.capture.report import assemble
+from isograd.capture.shield import Shield
 from isograd.capture.tagger import Tagger
 from isograd.records.snapshot import Snapshot
 
@@ -41,7 +42,8 @@ class Sighting:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._tagger = Tagger(model, _NoWatch(), _outermost.__code__)
+        self._shield = Shield()
+        self._tagger = Tagger(model, _NoWatch(), _outermost.__code__, self._shield)
         self._fused = FusedLayers(model)
         self._forward = ExitStack()
         self._tagging = False
@@ -53,7 +55,7 @@ class Sighting:
 
     def begin(self) -> None:
         """Tag every call from here on."""
-        self._forward.enter_context(self._fused.watched())
+        self._forward.enter_context(self._fused.watched(self._shield))
         self._forward.enter_context(self._tagger.custom_functions())
         self._tagger.__enter__()
         self._tagging = True
@@ -66,6 +68,7 @@ class Sighting:
         """
         self._tagger.resting = True
         self._forward.close()
+        self._shield.check()
         if loss is None or loss.numel() != 1 or loss.grad_fn is None:
             return False
         self._tagger.backward_source = None  # the user's own backward is what is measured
@@ -74,15 +77,18 @@ class Sighting:
         self._graph = backward_graph(loss.grad_fn, self._tagger.owner, self._tagger.follows)
         self._seen = Gradients(self._graph)
         parameters: dict[str, Tensor] = dict(self._model.named_parameters())
-        self._hooks.enter_context(self._seen.hooked(self._graph, self._tagger.owner, parameters))
-        self._hooks.enter_context(self._fused.hooked())
+        self._hooks.enter_context(
+            self._seen.hooked(self._graph, self._tagger.owner, parameters, self._shield)
+        )
+        self._hooks.enter_context(self._fused.hooked(self._shield))
         self._weights = LossWeights(self._tagger.drafts, self._tagger.losses)
-        self._hooks.enter_context(self._weights.hooked())
+        self._hooks.enter_context(self._weights.hooked(self._shield))
         return True
 
     def take(self) -> Snapshot:
         """Read the measurement after the backward pass."""
         self._hooks.close()
+        self._shield.check()
         assert self._graph is not None
         assert self._seen is not None
         assert self._weights is not None

@@ -26,6 +26,15 @@ class Site(NamedTuple):
     module: str = ""
     module_type: str = ""
 
+    def filled(self, other: Site) -> Site:
+        """This, with what is not known taken from another."""
+        return Site(
+            self.source or other.source,
+            self.text or other.text,
+            self.module or other.module,
+            self.module_type or other.module_type,
+        )
+
 
 class Sites:
     """Reads the stack.
@@ -33,9 +42,15 @@ class Sites:
     Args:
         model: Whose modules have paths; modules outside of it get paths below the outermost
             module that is running.
+
+    Attributes:
+        border: Code whose frames, and all that called them, are not the user's.
+        at: What to say when the search ends there.
     """
 
     def __init__(self, model: nn.Module | None) -> None:
+        self.border: CodeType | None = None
+        self.at = Site()
         self._paths: dict[int, tuple[str, str]] = {}
         self._kept: list[nn.Module] = []
         self._traits: dict[CodeType, tuple[bool, bool]] = {}
@@ -55,7 +70,7 @@ class Sites:
         unknown: nn.Module | None = None
         while frame is not None:
             code = frame.f_code
-            if in_backward and code is _ENGINE:
+            if (in_backward and code is _ENGINE) or code is self.border:
                 break
             traits = self._traits.get(code)
             if traits is None:
@@ -73,7 +88,8 @@ class Sites:
         if module is None and unknown is not None:
             self._add(unknown)  # the outermost: a loss, or a model that nobody told us
             module = ("", type(unknown).__name__)
-        source, text = line or (None, "")
+        at_border = frame is not None and frame.f_code is self.border
+        source, text = line or (self.at[:2] if at_border else (None, ""))
         return Site(source, text, *(module or ("", "")))
 
     def _add(self, root: nn.Module) -> None:

@@ -24,6 +24,7 @@ from isograd.capture.labels import LOSSES, PROBABILITY, accepted
 from isograd.capture.losses import loss_call
 from isograd.capture.meter import Meter
 from isograd.capture.places import Places
+from isograd.capture.shield import Shield
 from isograd.records.loss_call import LossCall
 
 # Python functions of torch that are several ops to a reader: they are run with the mode on.
@@ -61,14 +62,22 @@ class Tagger(TorchFunctionMode):
         model: Its parameters and modules give the names.
         watch: Told of every call that might write to a parameter, before it runs.
         stop: Code that calls the user's step; the search for a place ends there.
-        mends: Whether class indices out of range are moved into it, so that a measurement can
-            say so; never in the user's own loop.
+        shield: Keeps errors of our own, after the first of which nothing more is noted; without
+            one they are raised.
+        mends: Whether arguments that a loss refuses are moved into range, so that a measurement
+            can say so; never in the user's own loop.
     """
 
     def __init__(
-        self, model: nn.Module, watch: Watchful, stop: CodeType, mends: bool = False
+        self,
+        model: nn.Module,
+        watch: Watchful,
+        stop: CodeType,
+        shield: Shield | None = None,
+        mends: bool = False,
     ) -> None:
         super().__init__()
+        self._shield = shield
         self.drafts: list[Draft] = []
         self.cuts: list[Cut] = []
         self.losses: list[LossCall] = []
@@ -109,19 +118,34 @@ class Tagger(TorchFunctionMode):
         if not isinstance(plan, str):
             with self:
                 return plan(*args, **kwargs)
-        inputs = _tensors(args, kwargs)
-        for tensor in inputs:
-            node = tensor.grad_fn
-            if node is not None and node not in self.owner:
-                self._claim_foreign(node)
-        if plan == "backward":
-            self.backward_source = self._places.here(sys._getframe(1), self._stop).source
-        before = self._inputs_of(inputs)
-        if self._mends and plan in _MENDED:
-            args, kwargs = accepted(plan, args, kwargs)
+        frame = sys._getframe(1)
+        try:
+            inputs = _tensors(args, kwargs)
+            for tensor in inputs:
+                node = tensor.grad_fn
+                if node is not None and node not in self.owner:
+                    self._claim_foreign(node)
+            if plan == "backward":
+                self.backward_source = self._places.here(frame, self._stop).source
+            before = self._inputs_of(inputs)
+            if self._mends and plan in _MENDED:
+                args, kwargs = accepted(plan, args, kwargs)
+        except Exception as error:
+            self._broke(error)
+            return func(*args, **kwargs)
         out = func(*args, **kwargs)
-        self._note(plan, inputs, before, args, kwargs, out)
+        try:
+            self._note(plan, inputs, before, args, kwargs, out)
+        except Exception as error:
+            self._broke(error)
         return out
+
+    def _broke(self, error: Exception) -> None:
+        """An error of our own."""
+        if self._shield is None:
+            raise error
+        self._shield.fault = self._shield.fault or error
+        self.resting = True
 
     @contextmanager
     def custom_functions(self) -> Any:
@@ -175,6 +199,8 @@ class Tagger(TorchFunctionMode):
             left_torch = not outputs and name in LEAVING
             if left_torch or (outputs and not any(t.requires_grad for t in outputs)):
                 self._note_cut(name, inputs, before)
+            if inputs and outputs and _spoiled(inputs, outputs[0]):
+                self.meter.output(self._new(name, before), inputs, outputs[0], args, kwargs)
             return
         draft = self._new(name, before)
         for _, node in fresh:
@@ -301,6 +327,19 @@ def _reads(draft: Draft, earlier: Draft) -> bool:
             seen.add(source)
             stack.extend(source.sources)
     return False
+
+
+def _spoiled(inputs: list[Tensor], out: Tensor) -> bool:
+    """True if a call on data that need no gradient made NaN of numbers."""
+    if transforms.active() or out.device.type != "cpu" or not _numbers(out):
+        return False
+    if not bool(out.isnan().any()):
+        return False
+    return not any(_numbers(t) and bool(t.detach().isnan().any()) for t in inputs)
+
+
+def _numbers(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.layout is torch.strided and not tensor.is_meta
 
 
 def _same(target: Tensor, indices: Tensor) -> bool:

@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _silence(sys.stdout)
         return PIPE_CLOSED
     except (Exception, SystemExit) as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich makes an exit of it
+            return PIPE_CLOSED
         _explain(command, error, args.debug)
         return FAILED
 

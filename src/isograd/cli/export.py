@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from isograd.cli import options
+from isograd.cli import options, run_path
 from isograd.errors import IsogradError
 
 NAME = "export"
@@ -14,7 +14,7 @@ HELP = "write a run as CSV, SQLite, Parquet, TensorBoard or W&B"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `isograd export`."""
-    parser.add_argument("path", metavar="RUN", help="a run directory; see `isograd runs`")
+    run_path.add_run(parser)
     parser.add_argument(
         "--to", required=True, metavar="FORMAT", help="csv, parquet, sqlite, tensorboard or wandb"
     )
@@ -27,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one row a step, a column for each number; default: one row a number "
         "(step, name, statistic, value)",
     )
-    parser.add_argument("--rank", type=options.count, metavar="N", help="default: the lowest")
     parser.add_argument(
         "--every", type=options.positive, default=1, metavar="N", help="only every Nth step"
     )
@@ -41,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     known = exports.formats()
     if args.to not in known:
         raise IsogradError(f"no format {args.to!r}; there are {', '.join(known)}.")
-    path = Path(args.path)
-    name = path.resolve().name if path.is_dir() else path.resolve().parent.name
+    path = run_path.resolve(args.path)
+    name = run_path.name(path)
     output = Path(args.output) if args.output else Path(name + known[args.to].SUFFIX)
     loaded = load(path, args.rank)
     if args.every > 1:

@@ -15,6 +15,7 @@ from isograd.cli import options, patching, targets
 from isograd.errors import IsogradError
 
 if TYPE_CHECKING:
+    from isograd.fixes.patches.sites import Sites
     from isograd.records import Diagnosis
     from isograd.records.fix import Trial
 
@@ -72,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write JSON to FILE; without FILE print it, and nothing else, to stdout",
     )
-    options.add_html(parser)
+    options.add_html(parser, force="; with --apply: change files that git could not undo")
     options.add_language(parser)
     parser.add_argument(
         "--seed", type=options.count, metavar="N", help="seed torch, random and numpy with N first"
@@ -99,24 +100,28 @@ def run(args: argparse.Namespace) -> int:
     only_json = args.json == STDOUT
     shield = contextlib.redirect_stdout(sys.stderr) if only_json else contextlib.nullcontext()
     with shield:
-        diagnosis, trials = _tried(args, lang)
+        diagnosis, trials, sites = _tried(args, lang)
     chosen = next((t for t in trials if t.proven), None)
     _report(args, lang, diagnosis, trials, only_json)
     if page is not None:
         _write_page(page, diagnosis, trials, lang)
     if chosen is not None and (args.patch or args.apply):
-        _patch(args, trials, only_json)
+        _patch(args, trials, sites, only_json)
     return 0 if diagnosis.ok or chosen is not None else 1
 
 
-def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial]]:
+def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial], Sites]:
     from isograd import api
     from isograd.cli import check
+    from isograd.fixes.patches import sites
     from isograd.fixes.rewind import Rewind
 
     if args.seed is not None:
         check.seed_all(args.seed)
-    with targets.loaded(args.target) as target:
+    with contextlib.ExitStack() as stack:
+        with sites.recorded() as recorder:
+            target = stack.enter_context(targets.loaded(args.target))
+        found = recorder.of(target.model, target.optimizer)
         rewind = Rewind(target.step, target.train_step)
         steps = check.STEPS if target.optimizer is not None else 0
         diagnosis = api.check(
@@ -129,7 +134,7 @@ def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial]]
         )
         rewind.restore()
         if diagnosis.ok:
-            return diagnosis, []
+            return diagnosis, [], found
         with _bar(lang) as progress:
             trials = api.fix(
                 target.model,
@@ -145,7 +150,7 @@ def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial]]
                 progress=progress,
             )
         rewind.restore()
-    return diagnosis, [patching.patched(trial, args.target) for trial in trials]
+    return diagnosis, [patching.patched(trial, args.target, found) for trial in trials], found
 
 
 @contextlib.contextmanager
@@ -213,7 +218,9 @@ def _report(
         console.print(PatchReport(best, lang), soft_wrap=True)
 
 
-def _patch(args: argparse.Namespace, trials: Sequence[Trial], only_json: bool) -> None:
+def _patch(
+    args: argparse.Namespace, trials: Sequence[Trial], sites: Sites, only_json: bool
+) -> None:
     best = patching.preferred(trials)
     if best is None:
         first = next(t for t in trials if t.proven)
@@ -226,9 +233,10 @@ def _patch(args: argparse.Namespace, trials: Sequence[Trial], only_json: bool) -
     if args.patch:
         _write(Path(args.patch), best.patch)
         if not args.quiet:
-            print(f"patch: {args.patch}", file=out)
+            folder = patching.folder(best, args.target, sites)
+            print(f"patch: {args.patch}" + (f" (of {folder})" if folder else ""), file=out)
     if args.apply:
-        for path in patching.apply(best, args.target):
+        for path in patching.apply(best, args.target, sites, force=args.force):
             print(f"changed: {path}", file=out)
 
 

@@ -48,8 +48,6 @@ def age(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Delete the runs that all given conditions fit, except running ones."""
-    from rich.console import Console
-
     from isograd.runfile import catalogue
 
     if args.older_than is None and args.keep is None:
@@ -65,9 +63,10 @@ def run(args: argparse.Namespace) -> int:
     if not chosen:
         print("nothing to delete")
         return 0
-    Console(highlight=False).print(runs.table(chosen, root))
+    runs.show(chosen, root)
     total = runs.size(sum(item.size for item in chosen))
-    if not args.yes and not _agreed(f"delete these {len(chosen)} runs, {total}? [y/N] "):
+    these = "this run" if len(chosen) == 1 else f"these {len(chosen)} runs"
+    if not args.yes and not _agreed(f"delete {these}, {total}? [y/N] "):
         print("nothing was deleted")
         return 0
     for item in chosen:
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
             raise IsogradError(f"cannot delete `{item.path}`: {error}.") from error
         if not gone:
             print(f"kept `{item.path}`: it holds other files, too; only the run's were deleted")
-    print(f"deleted {len(chosen)} runs, {total}")
+    print(f"deleted {len(chosen)} run{'s' if len(chosen) > 1 else ''}, {total}")
     return 0
 
 

@@ -25,8 +25,10 @@ def add_language(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_html(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """Add `--html` and `--force`."""
+def add_html(
+    parser: argparse.ArgumentParser, default: str | None = None, *, force: str = ""
+) -> None:
+    """Add `--html` and `--force`; `force` is what else the latter does."""
     parser.add_argument(
         "--html",
         metavar="FILE",
@@ -36,7 +38,8 @@ def add_html(parser: argparse.ArgumentParser, default: str | None = None) -> Non
     parser.add_argument(
         "--force",
         action="store_true",
-        help="overwrite FILE even if it is no isograd page (its own pages are always renewed)",
+        help="overwrite FILE even if it is no isograd page (its own pages are always renewed)"
+        + force,
     )
 
 

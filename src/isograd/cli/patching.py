@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isograd.cli import targets
+from isograd.cli import git, served, targets
 from isograd.errors import IsogradError
 
 if TYPE_CHECKING:
+    from isograd.fixes.patches.make import Patch
+    from isograd.fixes.patches.sites import Sites
     from isograd.records.fix import Trial
 
 _SECONDS = 60.0
@@ -35,14 +37,13 @@ def place(target: str) -> tuple[Path, str] | None:
     return Path(spec.origin), function
 
 
-def patched(trial: Trial, target: str) -> Trial:
+def patched(trial: Trial, target: str, sites: Sites | None = None) -> Trial:
     """A trial with its patch, verified if it is proven; without one if it has none."""
-    made = _made(trial, target)
+    made = _made(trial, target, sites)
     if made is None:
         return trial
-    diff, texts = made
-    verified = trial.proven and _verified(texts, target)
-    return dataclasses.replace(trial, patch=diff, verified=verified)
+    verified = trial.proven and _verified(made.texts, target)
+    return dataclasses.replace(trial, patch=made.diff, verified=verified)
 
 
 def preferred(trials: Sequence[Trial]) -> Trial | None:
@@ -51,15 +52,37 @@ def preferred(trials: Sequence[Trial]) -> Trial | None:
     return next((t for t in usable if t.verified), usable[0] if usable else None)
 
 
-def apply(trial: Trial, target: str) -> list[Path]:
-    """Write the patched files; the paths that were changed."""
-    made = _made(trial, target)
+def folder(trial: Trial, target: str, sites: Sites | None = None) -> Path | None:
+    """What the paths of a patch are relative to, if that is not the working directory."""
+    made = _made(trial, target, sites)
+    outside = made is not None and made.folder != Path.cwd().resolve()
+    return made.folder if made is not None and outside else None
+
+
+def apply(
+    trial: Trial, target: str, sites: Sites | None = None, *, force: bool = False
+) -> list[Path]:
+    """Write the patched files; the paths that were changed.
+
+    Raises:
+        IsogradError: If git could not bring one of the files back, and not `force`; or if one
+            cannot be written: then those before it are as they were.
+    """
+    made = _made(trial, target, sites)
     if made is None:
         return []
-    for path, text in made[1].items():
-        with path.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-    return list(made[1])
+    for path in () if force else made.texts:
+        git.require_clean(path)
+    before = {path: path.read_bytes() for path in made.texts}
+    for path, text in made.texts.items():
+        try:
+            path.write_bytes(text.encode())
+        except OSError as error:
+            for changed, data in before.items():
+                if changed.read_bytes() != data:
+                    changed.write_bytes(data)
+            raise IsogradError(f"cannot write `{path}`: {error.strerror}.") from error
+    return list(made.texts)
 
 
 def require_clean(target: str, *, force: bool) -> None:
@@ -71,66 +94,37 @@ def require_clean(target: str, *, force: bool) -> None:
     found = place(target)
     if found is None:
         raise IsogradError(f"--apply: `{target}` has no file that could be changed.")
-    if force:
-        return
-    command = ("git", "status", "--porcelain", "--untracked-files=no")
-    try:
-        done = subprocess.run(
-            command, cwd=found[0].resolve().parent, capture_output=True, text=True, check=False
-        )
-    except OSError as error:
-        raise IsogradError("--apply needs git; --force does without.") from error
-    if done.returncode:
-        raise IsogradError(
-            f"will not change `{found[0]}` without --force: it is not in a git repository."
-        )
-    if done.stdout.strip():
-        raise IsogradError(
-            "will not change your source without --force: the git tree has changes.",
-            facts=tuple(done.stdout.rstrip().splitlines()[:5]),
-            causes=("commit or stash them, so that `git checkout` can take the fix back.",),
-        )
-    tracked = ("git", "ls-files", "--error-unmatch", found[0].name)
-    listed = subprocess.run(
-        tracked, cwd=found[0].resolve().parent, capture_output=True, check=False
-    )
-    if listed.returncode:
-        raise IsogradError(f"will not change `{found[0]}` without --force: git does not track it.")
+    if not force:
+        git.require_clean(found[0])
 
 
-def _made(trial: Trial, target: str) -> tuple[str, dict[Path, str]] | None:
+def _made(trial: Trial, target: str, sites: Sites | None) -> Patch | None:
     from isograd.fixes.patches.make import patch
-    from isograd.fixes.patches.source import NotInSourceError
+    from isograd.fixes.patches.syntax import NotInSourceError
 
     found = place(target)
     if found is None:
         return None
     try:
-        return patch(trial.fix, trial.finding, *found)
+        return patch(trial.fix, trial.finding, *found, sites)
     except NotInSourceError:
         return None
 
 
 def _verified(texts: dict[Path, str], target: str) -> bool:
-    """True if the patched file loads and a check of it raises no alarm."""
+    """True if the patched source loads and a check of it raises no alarm."""
     from isograd.fixes.rewind import Rewind
     from isograd.fixes.workers import outcomes
-
-    found = place(target)
-    if found is None or set(texts) != {found[0].resolve()}:
-        return False  # other files are imported as they are on disk
 
     def check() -> bool:
         from isograd import api
         from isograd.cli.check import STEPS
 
-        with targets.loaded(target, text=texts[found[0].resolve()]) as made:
+        with served.files(texts, target) as text, targets.loaded(target, text=text) as made:
             steps = STEPS if made.optimizer is not None else 0
             return api.check(
                 made.model, made.step, made.optimizer, steps, train_step=made.train_step
             ).ok
-
-    import sys
 
     backend = "process" if sys.platform == "linux" else "serial"
     deadline = time.monotonic() + _SECONDS

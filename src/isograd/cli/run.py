@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isograd.cli import options
+from isograd.cli import options, program_file, run_end
 from isograd.cli.status_line import StatusLine
 from isograd.errors import IsogradError
 
 if TYPE_CHECKING:
     from isograd.monitor.alarms import Alarm
-    from isograd.monitor.launch import Ending
     from isograd.monitor.watch import Watch
 
 NAME = "run"
@@ -25,6 +23,9 @@ _REFRESH = 0.25
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `isograd run`."""
+    parser.add_argument(
+        "--name", metavar="NAME", help="what the run is called; default: the program's name"
+    )
     parser.add_argument("--run", metavar="DIR", help=f"run directory; default: {DIRECTORY}/NAME")
     parser.add_argument(
         "--budget",
@@ -44,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("finding", "alarm"),
         help="exit with 1 if the program succeeds but there is a finding, or an alarm",
     )
+    parser.add_argument("--full", action="store_true", help="show all evidence at the end")
+    parser.add_argument(
+        "--replay",
+        action="store_true",
+        help="keep every step, beyond the budget, so that one that turns NaN is run again and its "
+        "first bad op named; if that fails, run the program again up to there",
+    )
     parser.add_argument("--quiet", action="store_true", help="no status line, no verdict")
     options.add_language(parser)
     parser.add_argument(
@@ -55,26 +63,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the program; its exit code, unless `--fail-on` asks for more."""
     program, module = _program(args)
+    from isograd.monitor.again import generators
     from isograd.monitor.journal import place
     from isograd.monitor.launch import launch
+    from isograd.reporters import run_status
+    from isograd.reporters.language import translate
 
-    name = Path(program[0]).stem if not module else program[0].rpartition(".")[2]
-    directory = Path(args.run) if args.run else Path(DIRECTORY) / name
+    directory = _directory(args, program[0], module)
+    lang = options.language(args)
     watches: list[Watch] = []
     alarms: list[Alarm] = []
     speaks = not args.quiet and place()[0] == 0
     line = StatusLine()
+    begun = generators()
 
     def alarmed(alarm: Alarm) -> None:
         alarms.append(alarm)
         if speaks:
-            line.clear()
-            print(f"isograd: step {alarm.step}: {alarm.message}", file=line.stream)
+            message = translate(alarm.message, lang)
+            text = run_status.line("step {n}: {message}", lang, n=alarm.step, message=message)
+            line.tell(text)
 
     def starts(model: Any, optimizers: Any) -> Watch:
         import isograd
 
-        return isograd.watch(
+        watch = isograd.watch(
             model,
             optimizers,
             run=directory if not watches else f"{directory}-part{len(watches) + 1}",
@@ -82,19 +95,41 @@ def run(args: argparse.Namespace) -> int:
             on_alarm=alarmed,
             webhook=args.webhook,
             guard=args.guard,
+            replay=args.replay,
         )
+        program_file.write(watch.run, program, module, len(watches), begun)
+        return watch
 
     done = threading.Event()
     if speaks:
         line.open()
-        threading.Thread(target=_follow, args=(line, watches, done), daemon=True).start()
+        threading.Thread(target=_follow, args=(line, watches, done, lang), daemon=True).start()
     try:
         ending = launch(program, module, starts, watches)
     finally:
         done.set()
         line.close()
-    _tell_error(ending)
-    return _conclude(args, ending, watches, alarms, speaks)
+    run_end.tell_error(ending)
+    return run_end.conclude(args, ending, watches, alarms, speaks)
+
+
+def _directory(args: argparse.Namespace, program: str, module: bool) -> Path:
+    """Where the run goes.
+
+    Raises:
+        IsogradError: If the name would lead elsewhere.
+    """
+    if args.run:
+        return Path(args.run)
+    if args.name is not None:
+        if Path(args.name).name != args.name or args.name in ("", ".", ".."):
+            raise IsogradError(
+                f"`{args.name}` cannot be a run's name.",
+                causes=(f"it becomes one directory below {DIRECTORY}/; --run takes any path.",),
+            )
+        return Path(DIRECTORY) / args.name
+    name = program.rpartition(".")[2] if module else Path(program).resolve().stem
+    return Path(DIRECTORY) / name
 
 
 def _program(args: argparse.Namespace) -> tuple[list[str], bool]:
@@ -122,74 +157,16 @@ def _program(args: argparse.Namespace) -> tuple[list[str], bool]:
     return args.program, False
 
 
-def _tell_error(ending: Ending) -> None:
-    """Show what the program raised, as Python would."""
-    error = ending.error
-    if error is None:
-        return
-    from isograd.monitor.launch import own_frames_left_out
-
-    trace = own_frames_left_out(error)
-    sys.excepthook(type(error), error.with_traceback(trace), trace)
-
-
-def _conclude(
-    args: argparse.Namespace,
-    ending: Ending,
-    watches: list[Watch],
-    alarms: list[Alarm],
-    speaks: bool,
-) -> int:
-    lang = options.language(args)
-    fine = True
-    if not watches and speaks:
-        print("isograd: no training was seen: no optimizer of torch took a step", file=sys.stderr)
-    for watch in watches:
-        if speaks and watch.steps:
-            print("isograd: judging the run (Ctrl-C skips it)", file=sys.stderr)
-        try:
-            watch.ending = _words(ending)
-            watch.close()
-        except KeyboardInterrupt:
-            print("isograd: skipped", file=sys.stderr)
-        diagnosis = watch.concluded
-        fine = fine and (diagnosis is None or diagnosis.ok)
-        if speaks:
-            _report(watch, lang)
-    failed = (args.fail_on == "finding" and not fine) or (args.fail_on == "alarm" and alarms)
-    return 1 if failed and ending.code == 0 else ending.code
-
-
-def _words(ending: Ending) -> str:
-    if ending.error is not None:
-        return f"stopped by {type(ending.error).__name__}"
-    return "" if ending.code == 0 else f"ended with exit code {ending.code}"
-
-
-def _report(watch: Watch, lang: str) -> None:
-    """The verdict, on standard error: standard output is the program's."""
-    from rich.console import Console
-
-    from isograd.reporters import terminal
-    from isograd.reporters.run_status import ending_lines
-
-    console = Console(stderr=True, highlight=False)
-    diagnosis = watch.concluded
-    if diagnosis is not None and not diagnosis.ok:
-        report = terminal.render(diagnosis, width=console.width, lang=lang)
-        console.print(report, soft_wrap=True)
-    for text in ending_lines(watch.facts(), lang):
-        console.print(text, soft_wrap=True)
-
-
-def _follow(line: StatusLine, watches: list[Watch], done: threading.Event) -> None:
+def _follow(line: StatusLine, watches: list[Watch], done: threading.Event, lang: str) -> None:
     """Draw the status line until the program ends."""
     from isograd.reporters.run_status import status
 
     while not done.wait(_REFRESH):
         if watches and line.due():
             try:
-                line.show(status(watches[-1].facts()))
+                facts = watches[-1].facts()
+                if facts.steps:
+                    line.show(status(facts, lang))
             except RuntimeError:  # changed while it was read; the next one will do
                 continue
 

@@ -42,7 +42,7 @@ def resolve(text: str | None) -> Path:
         raise IsogradError(
             f"no runs in `{DIRECTORY}`.",
             causes=(
-                "no training was recorded yet: `isograd.watch(model, run=...)` writes one.",
+                "no training was recorded yet: `isograd run train.py` writes one.",
                 "the run lies elsewhere: give its path.",
             ),
         )

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
+import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from isograd.cli import options
 
 if TYPE_CHECKING:
     from isograd.runfile import Summary
@@ -13,13 +18,19 @@ if TYPE_CHECKING:
 NAME = "runs"
 HELP = "list recorded runs"
 DIRECTORY = "isograd-runs"
-_COLUMNS = ("run", "started", "last step", "loss", "verdict", "size", "ranks")
 _UNITS = ("B", "KB", "MB", "GB", "TB")
+# Cells where there is no terminal that would cut the lines: nothing is shortened for `grep`.
+_WIDE = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `isograd runs`."""
     add_directory(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument(
+        "--columns", type=options.positive, metavar="N", help="default: the terminal's"
+    )
+    options.add_language(parser)
 
 
 def add_directory(parser: argparse.ArgumentParser) -> None:
@@ -34,36 +45,55 @@ def run(args: argparse.Namespace) -> int:
     from isograd.runfile import find_runs
 
     found = find_runs(args.dir)
-    if not found:
-        print(f"no runs in `{args.dir}`")
+    if args.json:
+        facts = [{**dataclasses.asdict(item), "path": str(item.path)} for item in found]
+        print(json.dumps(facts, indent=1, default=str))
         return 0
-    from rich.console import Console
-
-    Console(highlight=False).print(table(found, Path(args.dir)))
+    if not found:
+        print(f"no runs in `{args.dir}`; `isograd run train.py` records one")
+        return 0
+    show(found, Path(args.dir), options.language(args), args.columns)
     return 0
 
 
-def table(found: list[Summary], root: Path):
-    """A rich table of some runs."""
-    from rich.table import Table
-    from rich.text import Text
+def show(found: list[Summary], root: Path, lang: str = "en", columns: int | None = None) -> None:
+    """Print a table of runs.
 
-    out = Table(box=None, pad_edge=False)
-    for name in _COLUMNS:
-        right = name in ("last step", "loss", "size", "ranks")
-        out.add_column(name, justify="right" if right else "left", overflow="fold")
-    for item in found:
-        cells = (
-            name_of(item, root),
-            "?" if item.started is None else time.strftime("%F %R", time.localtime(item.started)),
-            "-" if item.last_step is None else str(item.last_step),
-            "-" if item.loss is None else f"{item.loss:.4g}",
-            verdict(item),
-            size(item.size),
-            str(len(item.ranks)),
+    Args:
+        found: The runs.
+        root: Where they were looked for.
+        lang: `en` or `zh`.
+        columns: Cells of a line; by default the terminal's, and all there are without one.
+    """
+    from rich.console import Console
+
+    if lang != "en":
+        from isograd import api  # the rules' Chinese comes with it
+
+        assert api is not None
+    from isograd.reporters import run_list
+
+    if columns is None and not sys.stdout.isatty():
+        columns = _WIDE
+    console = Console(width=columns, highlight=False)
+    rows = [
+        run_list.Row(
+            name=name_of(item, root),
+            started=started(item.started),
+            last_step=item.last_step,
+            loss=item.loss,
+            verdict=item.verdict,
+            ok=item.ok,
+            ending=item.ending,
+            running=item.running,
+            size=size(item.size),
+            ranks=len(item.ranks),
         )
-        out.add_row(*map(Text, cells))
-    return out
+        for item in found
+    ]
+    for line in run_list.table(rows, console.width, lang):
+        line.rstrip()
+        console.print(line, soft_wrap=True)
 
 
 def name_of(item: Summary, root: Path) -> str:
@@ -72,11 +102,16 @@ def name_of(item: Summary, root: Path) -> str:
     return root.name or str(root) if name == "." else name
 
 
-def verdict(item: Summary) -> str:
-    """How a run ended, in a few words."""
-    if item.verdict is None:
-        return "running" if item.running else "interrupted"
-    return item.verdict or "ended"
+def started(when: float | None, now: float | None = None) -> str:
+    """When a run began, as short as can be: the time today, the day this year, the date."""
+    if when is None:
+        return "?"
+    then, today = time.localtime(when), time.localtime(now)
+    if then[:3] == today[:3]:
+        return time.strftime("%H:%M", then)
+    if then[0] == today[0]:
+        return time.strftime("%m-%d %H:%M", then)
+    return time.strftime("%Y-%m-%d", then)
 
 
 def size(count: float) -> str:
@@ -85,7 +120,7 @@ def size(count: float) -> str:
     >>> size(512), size(1500), size(32 * 2**20)
     ('512 B', '1.5 KB', '34 MB')
     """
-    units = iter(_UNITS)
+    units: Any = iter(_UNITS)
     unit = next(units)
     while count >= 1000 and unit != _UNITS[-1]:
         count, unit = count / 1000, next(units)

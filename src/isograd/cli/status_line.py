@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from typing import Any
 
@@ -14,20 +15,19 @@ _CLEAR = "\r\x1b[K"
 class StatusLine:
     """Shows a text on standard error while it is a terminal; else nothing at all.
 
-    What the program writes to its standard streams goes above the line: it is cleared before.
+    What the program writes to its standard streams goes above the line, which is cleared before.
+    While the program has begun a line of its own and not ended it, such as a progress bar, there
+    is no line of ours.
     """
 
     def __init__(self) -> None:
         self._out = sys.stderr
         self._on = bool(getattr(self._out, "isatty", lambda: False)())
         self._shown = False
+        self._begun = False
         self._last = 0.0
         self._streams: list[tuple[str, Any]] = []
-
-    @property
-    def stream(self) -> Any:
-        """Where the line is shown."""
-        return self._out
+        self._lock = threading.RLock()
 
     def open(self) -> None:
         """Stand between the program and its streams."""
@@ -36,7 +36,9 @@ class StatusLine:
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
             self._streams.append((name, stream))
-            setattr(sys, name, _Above(stream, self.clear))
+            setattr(sys, name, _Above(stream, self))
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._leave)
 
     def close(self) -> None:
         """Clear the line and give the streams back, unless the program replaced them."""
@@ -52,18 +54,42 @@ class StatusLine:
 
     def show(self, text: str) -> None:
         """Draw a text, cut to the terminal's width."""
-        if not self._on:
-            return
-        self._last = time.monotonic()
-        width = _width(self._out)
-        self._write(_CLEAR + text[: width - 1] + "\r")
-        self._shown = True
+        from isograd.reporters import layout
+
+        with self._lock:
+            if not self._on or self._begun:
+                return
+            self._last = time.monotonic()
+            text = layout.shorten(layout.clean(text), _width(self._out) - 1, "start")
+            self._write(f"{_CLEAR}{text}\r")
+            self._shown = True
 
     def clear(self) -> None:
         """Remove the line."""
-        if self._shown:
-            self._shown = False
-            self._write(_CLEAR)
+        with self._lock:
+            if self._shown:
+                self._shown = False
+                self._write(_CLEAR)
+
+    def tell(self, text: str) -> None:
+        """Print a sentence of our own, also where there is no terminal."""
+        with self._lock:
+            self.clear()
+            self._write(f"{chr(10) if self._begun else ''}{text}\n")
+            self._begun = False
+
+    def pass_on(self, stream: Any, text: str) -> Any:
+        """Write what the program writes, above the line."""
+        with self._lock:
+            self.clear()
+            if text:
+                self._begun = not text.endswith(("\n", "\r"))
+            return stream.write(text)
+
+    def _leave(self) -> None:
+        """In a forked child, where no thread draws: its lock may be held by one that is not."""
+        self._on = self._shown = False
+        self._lock = threading.RLock()
 
     def _write(self, text: str) -> None:
         try:
@@ -74,16 +100,20 @@ class StatusLine:
 
 
 class _Above:
-    """A stream that clears the status line before it writes."""
+    """A stream that writes above the status line."""
 
-    def __init__(self, stream: Any, clear: Any) -> None:
+    def __init__(self, stream: Any, line: StatusLine) -> None:
         self._stream = stream
-        self._clear = clear
+        self._line = line
 
     def write(self, text: str) -> Any:
         """Write above the line."""
-        self._clear()
-        return self._stream.write(text)
+        return self._line.pass_on(self._stream, text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write several texts above the line."""
+        for text in lines:
+            self.write(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -94,6 +124,6 @@ class _Above:
 
 def _width(stream: Any) -> int:
     try:
-        return os.get_terminal_size(stream.fileno()).columns
+        return os.get_terminal_size(stream.fileno()).columns or 80  # 0: it does not know
     except (OSError, ValueError, AttributeError):
         return 80

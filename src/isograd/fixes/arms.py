@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import mean, median
+from statistics import mean
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 
 from isograd.capture.guard import untouched
 from isograd.errors import IsogradError
+from isograd.fixes import draws
 from isograd.fixes.kind import carried_out
 from isograd.fixes.rewind import Rewind
 from isograd.fixes.scores import Answers
@@ -21,8 +22,9 @@ from isograd.fixes.setup import Setup, Step
 from isograd.monitor.backwards import observed
 from isograd.records.fix import Fix
 
-# Batches after the training, the same for all arms.
-_BATCHES = 8
+# Batches before and after the training, the same for all arms. What ranks fixes is measured after
+# it; small batches scatter.
+_BEFORE, _AFTER = 8, 32
 _EVALUATION = 7_654_321
 Change = Callable[[Setup], Setup]
 Reading = tuple[float, float | None]
@@ -39,10 +41,11 @@ class Arm:
         own: Loss and score by the step that the change left, after the training.
         own_start: The same before it.
         redefined: Loss and score by the step of each of the fixes asked for, by its key.
+        lasted: Seconds of all steps together.
         score: As in `Measured`, or None.
         start_score: The same before training.
         parameters: Trainable entries.
-        seconds: Median time of a step.
+        seconds: Shortest time of a step: the one that the machine disturbed least.
     """
 
     curve: tuple[float, ...]
@@ -55,6 +58,7 @@ class Arm:
     own: Reading
     own_start: Reading
     redefined: dict[int, Reading]
+    lasted: float = 0.0
 
 
 def run(
@@ -63,6 +67,8 @@ def run(
     seed: int,
     steps: int,
     yardsticks: dict[int, Fix] | None = None,
+    *,
+    redraw: bool = False,
 ) -> Arm:
     """Train a copy.
 
@@ -72,20 +78,25 @@ def run(
         seed: Of all generators: of the change's draws, then of the batches.
         steps: Length; shorter if the loss stops being finite.
         yardsticks: Fixes that redefine the loss: the trained copy is also measured with each.
+        redraw: Draw the initialisation anew, by the seed, before the change.
     """
     rewind = Rewind(setup.step, setup.train_step)
     with untouched(setup.model):
         rewind.seed(seed)
         arm = setup.copied()
+        if redraw:
+            draws.redraw(arm.model, seed)
         if change is not None:
             arm = change(arm)
-        start, start_score = measured(arm.model, setup.step, rewind)
+        start, start_score = measured(arm.model, setup.step, rewind, _BEFORE)
         own_start = start, start_score
         if arm.step is not setup.step:
-            own_start = measured(arm.model, arm.step, rewind)
+            own_start = measured(arm.model, arm.step, rewind, _BEFORE)
         rewind.restore()
         rewind.seed(seed)
+        began = time.perf_counter()
         curve, seconds, broke = _trained(arm, steps)
+        lasted = time.perf_counter() - began
         loss, score = measured(arm.model, setup.step, rewind)
         loss = math.inf if broke else loss
         own = loss, score
@@ -107,6 +118,7 @@ def run(
             (math.inf, own[1]) if broke else own,
             own_start,
             redefined,
+            lasted,
         )
 
 
@@ -121,11 +133,11 @@ def _trained(arm: Setup, steps: int) -> tuple[list[float], float, bool]:
             except (IsogradError, RuntimeError) as error:
                 if not losses or not _numeric(error):
                     raise
-                return losses, median(times or [0.0]), True
+                return losses, min(times, default=0.0), True
             times.append(time.perf_counter() - began)
             if losses and not math.isfinite(losses[-1]):
-                return losses, median(times), True
-    return losses, median(times or [0.0]), False
+                return losses, min(times), True
+    return losses, min(times, default=0.0), False
 
 
 def _numeric(error: BaseException) -> bool:
@@ -134,7 +146,9 @@ def _numeric(error: BaseException) -> bool:
     return "memory" not in text
 
 
-def measured(model: nn.Module, step: Step, rewind: Rewind) -> tuple[float, float | None]:
+def measured(
+    model: nn.Module, step: Step, rewind: Rewind, batches: int = _AFTER
+) -> tuple[float, float | None]:
     """Mean loss and score on batches that are the same each time, in evaluation mode."""
     modes = [(module, module.training) for module in model.modules()]
     losses: list[float] = []
@@ -143,7 +157,7 @@ def measured(model: nn.Module, step: Step, rewind: Rewind) -> tuple[float, float
     rewind.seed(_EVALUATION)
     model.eval()
     try:
-        for _ in range(_BATCHES):
+        for _ in range(batches):
             with torch.enable_grad(), Answers() as answers:
                 try:
                     loss: Any = step(model)

@@ -14,6 +14,8 @@ from isograd.records.fix import Fix, Part
 
 # More are not tried: the findings come with causes first, and so do the fixes.
 MOST = 24
+# Room among them that the usual fixes leave to the special ones.
+_SPECIAL = 8
 
 
 @dataclass
@@ -66,11 +68,13 @@ def gathered(setup: Setup, diagnosis: Diagnosis) -> list[Candidate]:
     found: list[Candidate] = []
     seen: set[str] = set()
     alarms = [finding for finding in diagnosis.findings if finding.alarm]
-    for partners in (False, True):
+    for stage in ("usual", "special", "partner"):
+        partners = stage == "partner"
+        room = {"usual": MOST - _SPECIAL, "special": MOST, "partner": 2 * MOST}[stage]
         for finding in alarms if not partners else alarms[:1]:
-            for kind, proposal in _proposed(Case(setup, diagnosis, finding), partners):
+            for kind, proposal in _proposed(Case(setup, diagnosis, finding), stage):
                 key = f"{kind.name} {sorted(proposal.parameters.items(), key=str)}"
-                if key in seen or (not partners and len(found) >= MOST):
+                if key in seen or len(found) >= room:
                     continue
                 seen.add(key)
                 found.append(
@@ -86,10 +90,10 @@ def gathered(setup: Setup, diagnosis: Diagnosis) -> list[Candidate]:
     return found
 
 
-def _proposed(case: Case, partners: bool) -> Iterator[tuple[Kind, Proposal]]:
+def _proposed(case: Case, stage: str) -> Iterator[tuple[Kind, Proposal]]:
     for kind in kinds().values():
         cures = case.finding.code in kind.cures or case.finding.cause in kind.cures
-        if kind.partner if partners else cures:
+        if kind.partner if stage == "partner" else cures and kind.special == (stage == "special"):
             for proposal in kind.proposals(case):
                 yield kind, proposal
 
@@ -98,7 +102,7 @@ def combined(key: int, first: Candidate, second: Candidate) -> Candidate:
     """Both fixes, one after the other."""
     parts = tuple(p for c in (first, second) for p in (c.fix.parts or (c.fix,)))
     order: tuple[Part, ...] = ("optimizer", "model", "step")
-    part = max((p.part for p in parts), key=order.index)
+    part = order[max(order.index(p.part) for p in parts)]
     fix = Fix(
         "combination",
         " + ".join(p.title for p in parts),

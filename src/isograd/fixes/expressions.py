@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import ast
 
-from isograd.fixes.patches.source import File, NotInSourceError, Source, called
+from isograd.fixes.patches.source import Source, first_parameter
+from isograd.fixes.patches.syntax import (
+    NotInSourceError,
+    assigned_names,
+    module_level,
+    own_nodes,
+)
+from isograd.fixes.patches.text import File
 
 
 def call_of(source: Source, line: str | None, names: tuple[str, ...]) -> tuple[File, ast.Call]:
@@ -52,30 +59,82 @@ def named(text: str) -> tuple[str, str]:
     return f"(_x := {text})", "_x"
 
 
-def model_calls(source: Source) -> list[ast.Call]:
-    """Calls of the model in the target's step."""
-    function = source.local_function(source.step_name)
-    name = function.args.args[0].arg
-    return [
-        node
-        for node in ast.walk(function)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
-    ]
-
-
-def data_name(node: ast.expr) -> str:
-    """The variable behind `images`, `images[rows]` or `images[rows].float()`.
+def model_input(source: Source) -> ast.expr:
+    """What the step first calls its model with.
 
     Raises:
-        NotInSourceError: If it is something else.
+        NotInSourceError: If it does not.
+    """
+    _, function = source.step()
+    name = first_parameter(function)
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
+            if node.args:
+                return node.args[0]
+            if node.keywords:
+                return node.keywords[0].value
+    raise NotInSourceError("the step does not call the model with data")
+
+
+def data_line(source: Source, node: ast.expr) -> tuple[File, ast.stmt, str]:
+    """Where the tensor behind an expression is made, and its name.
+
+    `images`, `images[rows]` and `images[rows].float()` are all of `images`. A name that the step
+    itself sets, such as `x, y = next(batches)`, is made there.
+
+    Raises:
+        NotInSourceError: If it is no variable, or its line is not found.
     """
     while isinstance(node, ast.Subscript | ast.Attribute | ast.Call):
         node = node.func if isinstance(node, ast.Call) else node.value
     if not isinstance(node, ast.Name):
-        raise NotInSourceError("the data is no variable of the target")
-    return node.id
+        raise NotInSourceError("the data is no variable")
+    file, function = source.step()
+    scopes: list[tuple[File, ast.AST]] = [(file, function)]
+    outer: ast.AST | None = file.parents.get(function)
+    while outer is not None:
+        if isinstance(outer, ast.FunctionDef | ast.Module):
+            scopes.append((file, outer))
+        outer = file.parents.get(outer)
+    for where, scope in scopes:
+        if isinstance(scope, ast.Lambda):
+            continue
+        nodes = module_level(scope) if isinstance(scope, ast.Module) else own_nodes(scope)  # type: ignore[arg-type]
+        found = [n for n in nodes if isinstance(n, ast.stmt) and node.id in assigned_names(n)]
+        if found:
+            value = _given(found[-1], node.id)
+            if scope is function and isinstance(value, ast.Subscript | ast.Name):
+                return data_line(source, value)  # `x = images[rows]`
+            return where, found[-1], node.id
+    raise NotInSourceError(f"`{node.id}` is set nowhere")
 
 
-def losses(source: Source, names: tuple[str, ...]) -> list[ast.Call]:
-    """Calls of loss functions in the entry file."""
-    return [c for c in source.calls(names) if called(c) in names]
+def _given(statement: ast.stmt, name: str) -> ast.expr | None:
+    """What a name is set to, also in `x, y = a, b`."""
+    value = getattr(statement, "value", None)
+    target = statement.targets[0] if isinstance(statement, ast.Assign) else None
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        for one, given in zip(target.elts, value.elts, strict=False):
+            if isinstance(one, ast.Name) and one.id == name:
+                return given
+    return None if isinstance(target, ast.Tuple) else value
+
+
+def step_value(source: Source) -> tuple[File, ast.expr]:
+    """What the step returns.
+
+    Raises:
+        NotInSourceError: If it returns nothing.
+    """
+    file, function = source.step()
+    if isinstance(function, ast.Lambda):
+        return file, function.body
+    returns = [n for n in own_nodes(function) if isinstance(n, ast.Return)]
+    value = returns[-1].value if returns else None
+    if value is None:
+        raise NotInSourceError("the step returns nothing")
+    if isinstance(value, ast.Name):
+        for node in own_nodes(function):
+            if isinstance(node, ast.Assign) and assigned_names(node) == [value.id]:
+                return file, node.value
+    return file, value

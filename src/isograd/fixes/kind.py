@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 import math
 import pkgutil
+import pprint
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from isograd.fixes.setup import Setup
 from isograd.records import Diagnosis, Finding, Snapshot
@@ -78,6 +79,7 @@ class Kind:
         redefines: True if the loss means something else afterwards.
         reference: Author and year.
         partner: True if it is worth trying on top of any other fix.
+        special: True if the usual fixes of a finding are tried before it.
     """
 
     name: ClassVar[str]
@@ -86,6 +88,7 @@ class Kind:
     redefines: ClassVar[bool] = False
     reference: ClassVar[str] = ""
     partner: ClassVar[bool] = False
+    special: ClassVar[bool] = False
 
     def proposals(self, case: Case) -> Iterator[Proposal]:
         """Versions worth a trial for a finding that it may cure."""
@@ -114,15 +117,28 @@ class Kind:
             self.part,
             proposal.undo,
             self.reference,
-            proposal.snippet,
+            proposal.snippet or self._by_name(proposal),
             self.redefines,
         )
 
+    def _by_name(self, proposal: Proposal) -> str:
+        """Lines to paste for what has no short form in PyTorch."""
+        parameters = proposal.parameters
+        text = pprint.pformat(parameters, width=88, sort_dicts=False)
+        return (
+            f"from isograd.records.fix import Fix\n\n"
+            f"parameters = {text}\n"
+            f"fix = Fix({self.name!r}, {proposal.title!r}, parameters, {self.part!r})\n"
+            f"fixed = fix.setup(model, step, optimizer)\n"
+            f"model, step, optimizer = fixed.model, fixed.step, fixed.optimizer\n"
+        )
 
+
+_Kind = TypeVar("_Kind", bound=Kind)
 KINDS: dict[str, Kind] = {}
 
 
-def register(cls: type[Kind]) -> type[Kind]:
+def register(cls: type[_Kind]) -> type[_Kind]:
     """Add a fix to the catalogue."""
     if cls.name in KINDS:
         raise ValueError(f"two fixes are named {cls.name!r}.")

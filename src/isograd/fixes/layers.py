@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import mode
 
 import torch
@@ -37,6 +37,22 @@ def weighted(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for path, module in model.named_modules():
         if isinstance(module, WEIGHTED) and isinstance(module.weight, Tensor):
             yield path, module
+
+
+def layer_classes(model: nn.Module) -> tuple[str, ...]:
+    """Names of the classes in `torch.nn` that its linear and convolution layers are of."""
+    layers = [layer for _, layer in weighted(model)]
+    return tuple(c.__name__ for c in WEIGHTED if any(isinstance(layer, c) for layer in layers))
+
+
+def as_source(nn_name: str, classes: Sequence[str] = ()) -> str:
+    """Classes as the second argument of `isinstance`; all with weights for none.
+
+    >>> as_source("nn", ("Linear",)), as_source("nn", ("Linear", "Conv2d"))
+    ('nn.Linear', '(nn.Linear, nn.Conv2d)')
+    """
+    names = [f"{nn_name}.{name}" for name in classes or [c.__name__ for c in WEIGHTED]]
+    return names[0] if len(names) == 1 else f"({', '.join(names)})"
 
 
 def sigma_w(weight: Tensor) -> float:

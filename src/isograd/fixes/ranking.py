@@ -75,6 +75,57 @@ def ranked(
     return [trial for _, trial in sorted(made, key=key)]
 
 
+class _Pairs:
+    """Trainings with a fix and without, seed by seed; on the first seed if there are no fresh ones.
+
+    Attributes:
+        seeds: Number of fresh seeds.
+        fixed: With the fix.
+        without: As it is.
+        chance: With a random change of the same part, on those of the seeds that have one.
+    """
+
+    def __init__(
+        self,
+        candidate: Candidate,
+        unchanged: Mapping[int, Arm],
+        randoms: Mapping[tuple[Part, int], Arm],
+    ) -> None:
+        meaning, part = candidate.meaning, candidate.fix.part
+
+        def knows(arm: Arm) -> bool:
+            return meaning is None or meaning in arm.redefined
+
+        seeds = [s for s in candidate.arms if s in unchanged and knows(unchanged[s])]
+        self.seeds = len(seeds)
+        self.fixed = [candidate.arms[s] for s in seeds]
+        self.without = [unchanged[s] for s in seeds]
+        found = [randoms[part, s] for s in seeds if (part, s) in randoms]
+        self.chance = [arm for arm in found if knows(arm)]
+        if not seeds and candidate.first is not None:
+            self.fixed = [candidate.first]
+            self.without = [arm for arm in list(unchanged.values())[:1] if knows(arm)]
+
+
+def judged(
+    candidate: Candidate,
+    unchanged: Mapping[int, Arm],
+    randoms: Mapping[tuple[Part, int], Arm],
+) -> verdict.Judged:
+    """The verdict on a candidate by its trainings on fresh seeds alone."""
+    pairs, meaning = _Pairs(candidate, unchanged, randoms), candidate.meaning
+    if pairs.seeds < 2:
+        return verdict.Judged("no better", "no time was left", 1.0)
+    starts = [arm.own_start if meaning is not None else (arm.start, None) for arm in pairs.fixed]
+    return verdict.judge(
+        verdict.readings(pairs.without, meaning, own=False),
+        verdict.readings(pairs.chance, meaning, own=False),
+        verdict.readings(pairs.fixed, meaning, own=True),
+        starts,
+        candidate.fix.redefines,
+    )
+
+
 def _trial(
     candidate: Candidate,
     unchanged: Mapping[int, Arm],
@@ -83,40 +134,30 @@ def _trial(
     interrupted: bool,
 ) -> Trial:
     meaning = candidate.meaning
-    seeds = [s for s in candidate.arms if s in unchanged]
-    fixed = [candidate.arms[s] for s in seeds]
-    without = [unchanged[s] for s in seeds]
-    if not seeds and candidate.first is not None and unchanged:
-        fixed, without = [candidate.first], [next(iter(unchanged.values()))]
-    paired = [s for s in seeds if (candidate.fix.part, s) in randoms]
-    chance = [randoms[candidate.fix.part, s] for s in paired]
-    known = [arm for arm in without if meaning is None or meaning in arm.redefined]
+    pairs = _Pairs(candidate, unchanged, randoms)
+    fixed, known, chance = pairs.fixed, pairs.without, pairs.chance
     fixed_readings = verdict.readings(fixed, meaning, own=True)
     base_readings = verdict.readings(known, meaning, own=False)
-    chance_readings = [
-        r
-        for arm in chance
-        if meaning is None or meaning in arm.redefined
-        for r in verdict.readings([arm], meaning, own=False)
-    ]
+    chance_readings = verdict.readings(chance, meaning, own=False)
     outcome, reason, p = "failed", candidate.reason, 1.0
-    if len(seeds) > 1 and len(known) == len(fixed) and not candidate.reason:
-        starts = [arm.own_start if meaning is not None else (arm.start, None) for arm in fixed]
-        judged = verdict.judge(
-            base_readings, chance_readings, fixed_readings, starts, candidate.fix.redefines
-        )
-        outcome, reason, p = judged.verdict, judged.reason, judged.p_value
+    if pairs.seeds > 1 and not candidate.reason:
+        found = judged(candidate, unchanged, randoms)
+        outcome, reason, p = found.verdict, found.reason, found.p_value
         errors = [code for level, code in candidate.remaining or () if level == "error"]
         if outcome == "proven" and candidate.remaining is None:
             outcome, reason = "no better", "there was no time to check the fixed copy"
         elif outcome == "proven" and candidate.finding.code in errors:
             outcome, reason = "no better", f"{candidate.finding.code} is still found"
     elif not candidate.reason and candidate.first is not None:
-        outcome = "no better"
-        if base_readings and verdict.relative(base_readings[0][0], fixed_readings[0][0]) < -0.025:
-            outcome = "worse"
-        reason = "one seed only: others did better"
-        if interrupted:
+        outcome, reason = "no better", "not among the best on the first seed"
+        gain = 0.0
+        if base_readings:
+            gain = verdict.relative(base_readings[0][0], fixed_readings[0][0])
+        if gain < -verdict.LEAST:
+            outcome, reason = "worse", "the loss ends higher than without on the first seed"
+        elif gain < verdict.LEAST:
+            reason = "no better than no change on the first seed"
+        elif interrupted:
             reason = "interrupted before the proof"
     elif not candidate.reason:
         reason = "no time was left"
@@ -130,7 +171,7 @@ def _trial(
         outcome,  # type: ignore[arg-type]
         reason,
         p,
-        len(seeds),
+        pairs.seeds,
         None
         if candidate.remaining is None
         else tuple(dict.fromkeys(code for _, code in candidate.remaining)),

@@ -1,11 +1,13 @@
-"""What a step keeps in its own variables: generators and counters, put back and seeded.
+"""What a step keeps in its own variables: generators, counters, lists, put back and seeded.
 
 A step that draws batches with a generator of its own, or counts its calls, would give every trial
-other batches. What it closes over is searched for such state.
+other batches. What it closes over is searched for such state. Iterators cannot be put back, nor can
+tensors that are changed in place; trials in processes of their own are not touched by that.
 """
 
 from __future__ import annotations
 
+import collections
 import functools
 import random
 import types
@@ -20,7 +22,8 @@ from isograd.capture.rng import RandomState
 
 _DEPTH = 5
 _MANY = 2000
-_PLAIN = (int, float, bool, str, type(None))
+# Longer lists are data.
+_LONG = 10_000
 
 
 class Rewind:
@@ -72,12 +75,29 @@ def _save(thing: Any) -> Callable[[], None]:
     if isinstance(thing, types.CellType):
         value = thing.cell_contents
         return lambda: setattr(thing, "cell_contents", value)
-    plain = {k: v for k, v in thing.items() if isinstance(v, _PLAIN)}
-    return lambda: thing.update(plain)
+    if isinstance(thing, _Globals):
+        return functools.partial(thing.update, dict(thing.items()))
+    kept = thing.copy()
+    return lambda: _fill(thing, kept)
+
+
+def _fill(thing: Any, kept: Any) -> None:
+    """Give a container its entries back, if they are others now."""
+    now, then = (list(c.items() if isinstance(c, dict) else c) for c in (thing, kept))
+    if len(now) == len(then) and all(_same(a, b) for a, b in zip(now, then, strict=True)):
+        return
+    thing.clear()
+    (thing.update if isinstance(thing, dict | set) else thing.extend)(kept)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
+        return all(x is y for x, y in zip(a, b, strict=True))
+    return a is b
 
 
 def _reachable(roots: list[Any]) -> Iterator[Any]:
-    """Generators, cells with plain values, and dictionaries of attributes."""
+    """Generators, cells, global names in use, and containers, those of attributes among them."""
     seen: set[int] = set()
     stack = [(root, 0) for root in roots]
     while stack and len(seen) < _MANY:
@@ -96,24 +116,27 @@ def _reachable(roots: list[Any]) -> Iterator[Any]:
                     value = cell.cell_contents
                 except ValueError:
                     continue
-                if isinstance(value, _PLAIN):
-                    yield cell
+                yield cell
                 stack.append((value, depth + 1))
             stack += [(v, depth + 1) for v in thing.__defaults__ or ()]
             names = [n for n in thing.__code__.co_names if n in thing.__globals__]
             used = {n: thing.__globals__[n] for n in names}
             stack += [(v, depth + 1) for v in used.values() if not isinstance(v, types.ModuleType)]
-            counters = [n for n, v in used.items() if isinstance(v, _PLAIN)]
-            if counters:
-                yield _Globals(thing.__globals__, counters)
+            variables = [n for n, v in used.items() if not _is_fixed(v)]
+            if variables:
+                yield _Globals(thing.__globals__, variables)
         elif isinstance(thing, types.MethodType):
             stack += [(thing.__func__, depth), (thing.__self__, depth + 1)]
+        elif isinstance(thing, types.BuiltinMethodType):
+            stack.append((thing.__self__, depth + 1))
         elif isinstance(thing, functools.partial):
             stack += [(v, depth + 1) for v in (thing.func, *thing.args, *thing.keywords.values())]
-        elif isinstance(thing, list | tuple) and len(thing) < 50:
-            stack += [(v, depth + 1) for v in thing]
-        elif isinstance(thing, dict) and len(thing) < 50:
-            stack += [(v, depth + 1) for v in thing.values()]
+        elif isinstance(thing, list | tuple | set | dict | collections.deque):
+            if not isinstance(thing, tuple) and len(thing) < _LONG:
+                yield thing
+            if len(thing) < 50:
+                values = thing.values() if isinstance(thing, dict) else thing
+                stack += [(v, depth + 1) for v in list(values)]
         elif _is_plain_object(thing):
             yield vars(thing)
             stack += [(v, depth + 1) for v in list(vars(thing).values())[:50]]
@@ -132,6 +155,11 @@ class _Globals:
     def update(self, values: dict[str, Any]) -> None:
         """Put values back."""
         self._namespace.update(values)
+
+
+def _is_fixed(thing: Any) -> bool:
+    """True for what a module defines once: functions, classes, modules."""
+    return isinstance(thing, types.ModuleType | types.FunctionType | type)
 
 
 def _is_plain_object(thing: Any) -> bool:

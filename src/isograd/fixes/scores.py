@@ -34,7 +34,7 @@ class Answers(TorchFunctionMode):
         self,
         func: Callable[..., Any],
         types: Any,
-        args: tuple[Any, ...] = (),
+        args: Any = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run the call and note what it compares."""

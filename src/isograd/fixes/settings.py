@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from isograd.fixes.kind import Case, Kind, Proposal
 from isograd.fixes.patches.optimizer import constructor
-from isograd.fixes.patches.source import Source, set_argument
+from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -36,7 +36,8 @@ class Setting(Kind):
             yield Proposal(
                 title,
                 {"value": value},
-                snippet=f"{self.key}={value!r}",
+                snippet=f"for group in optimizer.param_groups:\n"
+                f'    group["{self.key}"] = {_text(value)}\n',
                 undo=f"Put {self.key} back.",
                 weight=0.4,
             )
@@ -53,5 +54,13 @@ class Setting(Kind):
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """The keyword of the optimizer's constructor."""
         value = fix.parameters["value"]
-        text = repr(tuple(value) if isinstance(value, list) else value)
-        set_argument(source.entry, constructor(source), self.key, text, None)
+        text = _text(value)
+        file, call = constructor(source)
+        names = source.sites.arguments
+        place = names.index(self.key) if self.key in names else None
+        file.set_argument(call, self.key, text, place)
+
+
+def _text(value: Any) -> str:
+    """A setting as source; betas are a tuple."""
+    return repr(tuple(value) if isinstance(value, list) else value)

@@ -30,6 +30,7 @@ Backend = Literal["process", "serial"]
 BACKENDS: tuple[Backend, ...] = ("process", "serial")
 Call = Callable[[], Any]
 _MEMORY = "out of memory"
+NO_TIME = "no time was left"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Outcome:
     index: int
     value: Any = None
     reason: str = ""
+
+    @property
+    def late(self) -> bool:
+        """True if the time for all calls was up before this one had a value."""
+        return self.reason == NO_TIME
 
 
 class OutOfTimeError(Exception):
@@ -149,7 +155,7 @@ def _forked(calls: Sequence[Call], jobs: int, limit: float, deadline: float) -> 
                 if connection in ready:
                     outcome = _received(index, connection)
                 elif time.monotonic() >= min(end, deadline):
-                    outcome = Outcome(index, reason=_late(limit, min(end, deadline)))
+                    outcome = Outcome(index, reason=_late(limit, deadline))
                 else:
                     continue
                 del running[connection]
@@ -197,7 +203,7 @@ def _ended(process: Any, connection: Connection) -> None:
 
 def _late(limit: float, deadline: float) -> str:
     whole = time.monotonic() >= deadline
-    return "no time was left" if whole else f"took longer than {limit:.0f} s"
+    return NO_TIME if whole else f"took longer than {limit:.3g} s"
 
 
 def _why(error: BaseException, limit: float, deadline: float) -> str:

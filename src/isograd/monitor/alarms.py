@@ -37,6 +37,8 @@ _FALLS = 0.02
 _SOLVED = 0.5
 # Rows between two looks at trends.
 _TRENDS = 8
+# How often the past is forgotten because other parameters have gradients; experts come and go.
+_RENEWALS = 8
 # Steps between two alarms of one kind, at least, and as a share of the steps so far.
 _PAUSE = 50
 _PAUSE_SHARE = 0.1
@@ -84,6 +86,13 @@ class Alarms:
         self._rows = 0
         self._until: dict[str, int] = {}
         self._growth = Growth()
+        self._there = b""
+        self._renewals = 0
+
+    def renewed(self, names: Sequence[str]) -> None:
+        """Rows have these parameters from now on."""
+        self._names = names
+        self._each.clear()
 
     def startles(self, loss: float) -> bool:
         """True if a loss that was not judged yet lies out of its past."""
@@ -98,8 +107,12 @@ class Alarms:
             New alarms.
         """
         loss = math.nan if beat.loss is None else float(beat.loss)
-        total = beat.total()
         before = len(self.raised)
+        if beat.refused:
+            return []
+        total = beat.total_raw()
+        if beat.measured:
+            self._compare(beat)
         if (beat.loss is not None and not math.isfinite(loss)) or total == math.inf:
             self.moving = True
             self.raise_(beat.step, "nonfinite", self._nonfinite(beat, loss))
@@ -151,6 +164,17 @@ class Alarms:
                 self._told(alarm)
         return alarm
 
+    def _compare(self, beat: Beat) -> None:
+        """Begin anew if other parameters have gradients now: their sum cannot be compared."""
+        there = ~np.isnan(beat.raw)
+        same = there.tobytes() == self._there
+        if not same and self._renewals < _RENEWALS:
+            self._renewals += 1
+            self._total, self._highest = Past(), -math.inf
+            self._each.clear()
+        if not same:
+            self._there = there.tobytes()
+
     def _loss_jumps(self, step: int, loss: float) -> bool:
         score, ranges = self._loss.above(loss)
         if score > SCORE and ranges > RANGES and loss - self._loss.middle > self._size():
@@ -201,19 +225,20 @@ class Alarms:
             return
         self._total.add(gradient)
         self._rows += 1
-        self._each.append(beat.norms)
+        self._each.append(beat.raw)
 
     def _who(self, beat: Beat) -> tuple[str, float]:
         """The parameter whose gradient left its own past farthest, and how many times."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            before = np.nanmedian(np.stack(self._each), axis=0) if self._each else beat.norms
-            times = np.where(before > 0, beat.norms / before, 0.0)
+            before = np.nanmedian(np.stack(self._each), axis=0) if self._each else beat.raw
+            times = np.where(before > 0, beat.raw / before, 0.0)
         best = int(np.nanargmax(np.append(times, 0.0)))
         return self._names[min(best, len(self._names) - 1)], float(np.append(times, 0.0)[best])
 
     def _nonfinite(self, beat: Beat, loss: float) -> str:
-        names = [n for n, v in zip(self._names, beat.norms, strict=True) if v == math.inf]
-        where = f" of `{names[0]}`" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
         if beat.loss is not None and not math.isfinite(loss):
             return f"the loss is {loss}"
-        return f"the gradient{where} is not finite"
+        names = [n for n, v in zip(self._names, beat.norms, strict=True) if v == math.inf]
+        where = f" of `{names[0]}`" if names else ""
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return f"the gradient{where}{more} is not finite"

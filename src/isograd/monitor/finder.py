@@ -45,10 +45,14 @@ class Finder:
 
     Args:
         found: Called with the model and the optimizers just before the model's first call.
+
+    Attributes:
+        unowned: True if an optimizer stepped whose parameters no module holds.
     """
 
     def __init__(self, found: Found) -> None:
         self._found = found
+        self.unowned = False
         self._optimizers: list[weakref.ref[torch.optim.Optimizer]] = []
         self._known: set[int] = set()
         self._handles: list[Any] = []
@@ -96,7 +100,9 @@ class Finder:
             return
         if not any(ref() is optimizer for ref in self._optimizers):
             self._optimizers.append(weakref.ref(optimizer))
+        times = self._times
         self._search(own)
+        self.unowned = self.unowned or self._times == times
 
     def _waiting(self) -> set[int]:
         """Parameters of optimizers whose model is not known."""

@@ -58,7 +58,8 @@ class Governor:
 
     Attributes:
         bare: Seconds of a step without anything of ours; NaN until one was seen.
-        purses: By kind: `light`, `full`, `probe`, `tape`, `row`.
+        own: Seconds charged in this step.
+        purses: By kind: `light`, `full`, `probe`, `tape`, `row`, `loss`, `replay`.
     """
 
     def __init__(self, budget: float | None) -> None:
@@ -73,10 +74,12 @@ class Governor:
             "full": Purse(0.15, 0.006, 2.0),
             "probe": Purse(0.20, 0.0, 0.0),
             "tape": Purse(0.0, 0.003, 1.0),
+            "loss": Purse(0.0, 0.0, 0.0),  # what noting losses took; it thins itself
+            "replay": Purse(0.15, 0.010, 8.0),
         }
         self._began = math.nan
         self._last = math.nan
-        self._own = 0.0
+        self.own = 0.0
         self._unpriced: list[tuple[str, float]] = []
         self._moving = False
 
@@ -89,8 +92,12 @@ class Governor:
 
     def spend(self, kind: str, seconds: float) -> None:
         """Charge measured time, which may be a part of a measurement."""
-        self._own += seconds
+        self.own += seconds
         self.purses[kind].spent += seconds
+
+    def pause(self, seconds: float) -> None:
+        """Something took that long once, which is no part of a step and of no budget."""
+        self.own += seconds
 
     def price(self, kind: str, seconds: float) -> None:
         """Tell it what a whole measurement took; it was charged already."""
@@ -105,7 +112,7 @@ class Governor:
         """
         now = time.perf_counter()
         if not math.isnan(self._last):
-            took = (now - self._last - self._own) / steps
+            took = (now - self._last - self.own) / steps
             if disturbed:
                 self._unpriced.append((disturbed, took))
             else:
@@ -123,7 +130,7 @@ class Governor:
         else:
             self._began = now
         self.steps += steps
-        self._own = 0.0
+        self.own = 0.0
         self._last = now
 
     def wait(self, kinds: Sequence[str]) -> int:
@@ -157,7 +164,10 @@ class Governor:
         """Our own time / the training's without us; 0.0 before the second step."""
         if math.isnan(self._last) or self._last <= self._began:
             return 0.0
-        return self.spent / max(self._last - self._began - self.spent, 1e-9)
+        # Time that was charged may be longer than what passed between the first two steps.
+        least = self.steps * self.bare
+        passed = self._last - self._began - self.spent
+        return self.spent / max(passed, least, 1e-9) if least > 0 else 0.0
 
     def summary(self) -> dict[str, float]:
         """Seconds spent by kind, and how often each was taken."""

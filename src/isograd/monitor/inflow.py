@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from isograd.capture.passing import Passing
 from isograd.monitor.flow import constant, largest
 
 _LOSSES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
@@ -28,32 +28,21 @@ _originals: dict[str, Any] = {}
 _wrappers: dict[str, Any] = {}
 
 
-class _Hook:
-    """Remembers the arguments of the model's calls."""
-
-    def __init__(self, calls: list[tuple[Any, Any]]) -> None:
-        self._calls = calls
-
-    def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        if len(self._calls) < _CALLS and not torch.compiler.is_compiling():
-            self._calls.append((args, kwargs))
-
-    def __reduce__(self) -> Any:
-        """A hook that returns None whatever it is called with, from the standard library."""
-        return getattr, (nullcontext(), "__exit__")
-
-
 class Inflow:
     """Follows one model.
 
     Args:
         model: Whose inputs are looked at.
+        broke: Told an error of our own.
 
     Attributes:
         calls: Positional and named arguments of the model's calls in this step.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(
+        self, model: nn.Module, broke: Callable[[Exception], None] = lambda error: None
+    ) -> None:
+        self.broke = broke
         self.calls: list[tuple[Any, Any]] = []
         self._model = model
         self._targets: list[Tensor] = []
@@ -95,8 +84,18 @@ class Inflow:
     def resume(self) -> None:
         """Put it on again."""
         if self._handle is None and not self._given_up:
-            hook = _Hook(self.calls)
+            hook = Passing(self._safely_called)
             self._handle = self._model.register_forward_pre_hook(hook, with_kwargs=True)
+
+    def _safely_called(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        try:
+            self._called(module, args, kwargs)
+        except Exception as error:
+            self.broke(error)
+
+    def _called(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if len(self.calls) < _CALLS and not torch.compiler.is_compiling():
+            self.calls.append((args, kwargs))
 
     def taken(self, look: bool = True) -> tuple[float, float]:
         """Largest RMS of inputs and of targets since the last call; 0.0 without one.
@@ -122,9 +121,11 @@ def _watched(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @functools.wraps(original)
     def loss(*args: Any, **kwargs: Any) -> Tensor:
         if _watching and not torch.compiler.is_compiling():
-            given = [t for t in (*args, *kwargs.values()) if constant(t)]
-            for inflow in _watching:
-                inflow.saw_targets(given)
+            for inflow in tuple(_watching):
+                try:
+                    inflow.saw_targets([t for t in (*args, *kwargs.values()) if constant(t)])
+                except Exception as error:
+                    inflow.broke(error)
         return original(*args, **kwargs)
 
     return loss

@@ -6,15 +6,14 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from isograd.monitor.pulse import Beat
+from isograd.monitor.pulse import Beat, whole
 from isograd.records.finding import Diagnosis
 from isograd.records.snapshot import Snapshot
-from isograd.runfile import RunWriter, free_directory
+from isograd.runfile import RunWriter, free_directory, shared
 
 STATISTICS = ("grad_norm", "weight_norm", "update_norm")
 SCALARS = (
@@ -35,14 +34,17 @@ class Journal:
     """One rank's run file.
 
     Args:
-        run: Directory; if it holds a run, a number is added to its name.
+        run: Directory; if it holds a run, a number is added to its name. All ranks share one.
         names: Names of the parameters.
         meta: Facts to store.
     """
 
     def __init__(self, run: str | os.PathLike[str], names: Sequence[str], meta: dict[str, Any]):
         rank, world = place()
-        directory = Path(run) if world > 1 else free_directory(run)
+        directory = free_directory(run)
+        if world > 1:
+            directory = shared.shared_directory(run, rank)
+            meta = {**meta, "launch": shared.mark()}
         self._writer = RunWriter(
             directory, names, STATISTICS, SCALARS, meta=meta, rank=rank, world_size=world
         )
@@ -50,11 +52,18 @@ class Journal:
         self._norms = np.full((len(names), len(STATISTICS)), np.nan, dtype=np.float64)
         self._names = tuple(names)
 
+    def renewed(self, names: Sequence[str]) -> None:
+        """The rows that follow have these parameters."""
+        self._names = tuple(names)
+        self._norms = np.full((len(names), len(STATISTICS)), np.nan, dtype=np.float64)
+        self._writer.declare(names, STATISTICS, SCALARS)
+
     def row(
         self,
         beat: Beat,
         cost: float,
         full: dict[str, tuple[float, float, float]] | None,
+        before: dict[str, float] | None = None,
         *,
         anomalous: bool = False,
     ) -> None:
@@ -64,26 +73,30 @@ class Journal:
             beat: Its numbers.
             cost: Share of the time that watching has taken so far.
             full: Gradient, update and weight norm by parameter, if they were taken.
+            before: Gradient norm after the backward pass by parameter, if it was taken: that is
+                where clipping by a program's own means is seen.
             anomalous: Keep the rows around it for ever.
         """
         values = self._norms
         values.fill(np.nan)
         stepped = raw = math.nan
         if beat.measured:
-            seen = beat.norms
             stepped = beat.total()
-            raw = stepped if beat.clipped is None else float(beat.clipped)
-            factor = raw / stepped if stepped > 0 and math.isfinite(raw) else 1.0
-            values[:, 0] = seen * factor
+            values[:, 0] = beat.raw
+            if before and beat.raw is beat.norms:
+                seen = [before.get(name, math.nan) for name in self._names]
+                values[:, 0] = np.where(np.isnan(beat.norms), beat.norms, seen)
+                values[:, 0] = np.where(np.isnan(values[:, 0]), beat.norms, values[:, 0])
+            raw = whole(values[:, 0])
         for at, name in enumerate(self._names if full else ()):
             gradient, update, weight = (full or {}).get(name, (math.nan,) * 3)
-            if math.isnan(values[at, 0]):
+            if math.isnan(values[at, 0]) and not beat.measured:
                 values[at, 0] = gradient
             values[at, 1], values[at, 2] = weight, update
-        ratio = stepped / raw if raw > 0 else math.nan
+        ratio = stepped / raw if 0 < raw < math.inf else math.nan
         loss = math.nan if beat.loss is None else float(beat.loss)
         bad = not math.isfinite(loss) if beat.loss is not None else False
-        bad = bad or (beat.measured and not math.isfinite(stepped))
+        bad = bad or (beat.measured and not math.isfinite(stepped) and not beat.refused)
         self._writer.step(
             beat.step,
             values,
@@ -100,6 +113,15 @@ class Journal:
             ),
             anomalous=anomalous or bad,
         )
+
+    def brief(self, steps: Sequence[int], numbers: Sequence[Sequence[float]]) -> None:
+        """Append steps of which little is known.
+
+        Args:
+            steps: Their numbers, growing.
+            numbers: Time, loss, learning rate and 1.0 if the loss is not finite, of each.
+        """
+        self._writer.brief(("loss", "lr", "nonfinite"), steps, numbers)
 
     def snapshot(self, step: int, snapshot: Snapshot) -> None:
         """Append a measurement of a whole step, and what it says of each module."""
@@ -135,7 +157,7 @@ class Journal:
             return
         for finding in diagnosis.findings:
             self._writer.finding(finding)
-        self._writer.close(diagnosis.verdict, ok=diagnosis.ok)
+        self._writer.close(diagnosis.verdict, ok=diagnosis.ok, ending=ending)
 
     def text(self, text: str) -> None:
         """Append plain words."""

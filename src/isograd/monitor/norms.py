@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 # Entries from which single precision is enough: its relative error falls with the square root.
 _LARGE = 4096
 _REAL = frozenset((torch.float32, torch.float64))
+_COARSE = frozenset((torch.float16, torch.bfloat16))
+# Below this the squares of single precision are lost: such a norm is taken again.
+_FAINT = 1e-18
 
 
 def norms(tensors: Sequence[Tensor | None]) -> list[float]:
@@ -96,3 +100,37 @@ def fused_norms(tensors: list[Tensor], dtype: torch.dtype | None = None) -> list
         RuntimeError: If there is none, or one of them is sparse.
     """
     return list(torch._foreach_norm(tensors, 2, dtype=dtype))  # pyright: ignore
+
+
+def stacked(gradients: Sequence[Tensor]) -> Tensor:
+    """Norm of each gradient as one tensor; infinite where one is not finite."""
+    taken = _fused(gradients)
+    if taken is None:
+        values = [norm(g) for g in gradients]
+        return torch.tensor(
+            [v if v == v else math.inf for v in values],
+            dtype=torch.float64,
+        )
+    return taken
+
+
+def _fused(gradients: Sequence[Tensor]) -> Tensor | None:
+    """Norms in one pass; None where they have to be taken one by one."""
+    try:
+        coarse = gradients[0].dtype in _COARSE
+        taken = torch.stack(fused_norms(list(gradients), torch.float32 if coarse else None))
+    except RuntimeError:  # sparse, several devices or several types
+        return None
+    if type(taken) is not Tensor or taken.dtype in _COARSE:
+        return None
+    if taken.device.type != "cpu":
+        return taken.nan_to_num(nan=math.inf, posinf=math.inf)
+    values = taken.numpy()
+    # Not (a <= x <= b), so that NaN counts too. A sum of squares leaves single precision before
+    # its root does.
+    if not (values.min() >= _FAINT and values.max() < math.inf):
+        odd = [at for at, v in enumerate(values.tolist()) if not _FAINT <= v < math.inf]
+        taken = taken.double()
+        again = torch.stack(fused_norms([gradients[at] for at in odd], torch.float64))
+        taken[odd] = again.nan_to_num(nan=math.inf, posinf=math.inf)
+    return taken

@@ -32,10 +32,17 @@ class Past:
 
     def add(self, value: float) -> None:
         """One more value; NaN and infinity are left out."""
-        if math.isfinite(value):
-            self._values.append(value)
-            if len(self._values) >= SETTLED:
-                self.high = max(self._values)
+        if not math.isfinite(value):
+            return
+        values = self._values
+        lost = values[0] if len(values) == WINDOW else -math.inf
+        values.append(value)
+        if len(values) < SETTLED:
+            return
+        if value >= self.high:
+            self.high = value if self.high < math.inf else max(values)
+        elif lost >= self.high or self.high == math.inf:
+            self.high = max(values)
 
     @property
     def middle(self) -> float:

@@ -6,9 +6,8 @@ On a device nothing waits: the norms stay there, and rows are written some steps
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,13 @@ import torch
 from torch import Tensor
 
 from isograd.monitor.governor import Governor
-from isograd.monitor.norms import fused_norms, norm
+from isograd.monitor.norms import stacked
+from isograd.monitor.scaling import Clip
 
 # Rows that wait on a device before they are fetched.
 _WAITING = 32
-_COARSE = frozenset((torch.float16, torch.bfloat16))
+# Where in a row, the norms there, and the factor that a gradient scaler left on them, or None.
+Piece = tuple[Any, Tensor, Tensor | None]
 
 
 @dataclass(slots=True)
@@ -34,9 +35,11 @@ class Beat:
         norms: Per parameter, what the optimizer saw, float64 [parameters]; NaN where there is
             none, infinite where it is not finite.
         measured: False if only the loss was noted.
-        clipped: Norm of the whole gradient before clipping, if a clipping call told it.
+        clips: How the gradients were clipped before the optimizer saw them.
+        raw: Like `norms`, before clipping; the same array if nothing was clipped.
         scale: Loss scale, or NaN.
         skipped: Steps that a gradient scaler skipped so far.
+        refused: True if the optimizer itself left this step out, told by a gradient scaler.
     """
 
     step: int
@@ -44,19 +47,39 @@ class Beat:
     rate: float
     norms: np.ndarray
     measured: bool = False
-    clipped: Tensor | float | None = None
-    scale: float = float("nan")
-    skipped: int = 0
+    clips: list[Clip] = field(default_factory=list[Clip])
+    raw: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    scale: float = math.nan
+    skipped: Tensor | int = 0
+    refused: Tensor | bool = False
+
+    _total: float | None = None
 
     def total(self) -> float:
         """Norm of the whole gradient; NaN if it was not measured."""
         if not self.measured:
             return math.nan
-        known = self.norms[~np.isnan(self.norms)]
-        largest = float(known.max(initial=0.0))
-        if not 0 < largest < math.inf:
-            return largest
-        return largest * float(np.sqrt(np.square(known / largest).sum()))
+        if self._total is None:
+            self._total = whole(self.norms)
+        return self._total
+
+    def total_raw(self) -> float:
+        """The same before clipping."""
+        if self.raw is self.norms or not self.measured:
+            return self.total()
+        return whole(self.raw)
+
+
+def whole(norms: np.ndarray) -> float:
+    """Norm of all together; NaN entries are left out."""
+    square = float(norms @ norms)
+    if 1e-300 < square < math.inf:
+        return math.sqrt(square)
+    known = norms[~np.isnan(norms)]
+    largest = float(known.max(initial=0.0))
+    if not 0 < largest < math.inf:
+        return largest
+    return largest * float(np.sqrt(np.square(known / largest).sum()))
 
 
 class Pulse:
@@ -71,42 +94,61 @@ class Pulse:
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], governor: Governor) -> None:
-        self._parameters = list(parameters.values())
-        self._index = {id(p): at for at, p in enumerate(self._parameters)}
         self._governor = governor
+        self._optimizers: dict[int, torch.optim.Optimizer] = {}
         self._owned: dict[int, tuple[list[Tensor], Any]] = {}
         self.light = True
         self._beat: Beat | None = None
-        self._ready: list[tuple[Beat, list[tuple[Any, Tensor]]]] = []
-        self._pieces: list[tuple[Any, Tensor]] = []
-        self._price = 0.0
+        self._ready: list[tuple[Beat, list[Piece]]] = []
+        self._pieces: list[Piece] = []
+        self.renewed(parameters)
+
+    def renewed(self, parameters: Mapping[str, Tensor]) -> None:
+        """Follow these from now on; rows that wait must have been drained."""
+        self._count = len(parameters)
+        self._empty = np.full(self._count, np.nan)
+        self._index = {id(p): at for at, p in enumerate(parameters.values())}
+        for optimizer in self._optimizers.values():
+            self._own(optimizer)
 
     def adopted(self, optimizer: torch.optim.Optimizer) -> None:
-        """Follow one more optimizer, or one whose parameters have changed."""
+        """Follow one more optimizer."""
+        self._optimizers[id(optimizer)] = optimizer
+        self._own(optimizer)
+
+    def left(self, optimizer: torch.optim.Optimizer) -> None:
+        """Follow an optimizer no more."""
+        self._optimizers.pop(id(optimizer), None)
+        self._owned.pop(id(optimizer), None)
+
+    def _own(self, optimizer: torch.optim.Optimizer) -> None:
         held = [p for group in optimizer.param_groups for p in group["params"]]
         own = [p for p in held if id(p) in self._index]
         at = [self._index[id(p)] for p in own]
-        whole = at == list(range(len(self._parameters)))
-        self._owned[id(optimizer)] = own, (slice(None) if whole else np.array(at, dtype=int))
+        complete = at == list(range(self._count))
+        self._owned[id(optimizer)] = own, (slice(None) if complete else np.array(at, dtype=int))
 
     def begin_step(self, step: int, loss: Tensor | float | None, rate: float) -> None:
         """A step begins."""
-        empty = np.full(len(self._parameters), np.nan)
-        self._beat = Beat(step, loss, rate, empty, self.light)
+        self._beat = Beat(step, loss, rate, self._empty, self.light)
         self._pieces = []
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Take the norms of the gradients that this optimizer is about to use."""
         if not self.light or self._beat is None:
             return
-        begin = time.perf_counter()
         owned, where = self._owned.get(id(optimizer), ((), slice(0, 0)))
-        gradients = [p.grad for p in owned]
-        with torch.no_grad(), torch._C.DisableTorchFunction():
-            self._pieces.append((where, _stacked(gradients)))
-        took = time.perf_counter() - begin
-        self._price += took
-        self._governor.spend("light", took)
+        gradients = [gradient for p in owned if (gradient := p.grad) is not None]
+        if len(gradients) < len(owned):
+            there = [at for at, p in enumerate(owned) if p.grad is not None]
+            where = (np.arange(self._count) if isinstance(where, slice) else where)[there]
+        if gradients:
+            # A fused optimizer divides by the loss scale itself.
+            factor = getattr(optimizer, "grad_scale", None)
+            factor = factor if isinstance(factor, Tensor) else None
+            with torch.no_grad(), torch._C.DisableTorchFunction():
+                taken = stacked(gradients)
+                self._pieces.append((where, taken, None if factor is None else factor.clone()))
 
     def end_step(self) -> list[Beat]:
         """The step is over.
@@ -118,29 +160,51 @@ class Pulse:
         if beat is None:
             return []
         self._ready.append((beat, self._pieces))
-        waits = any(piece.device.type != "cpu" for _, piece in self._pieces) or (
-            isinstance(beat.loss, Tensor) and beat.loss.device.type != "cpu"
-        )
+        waits = isinstance(beat.loss, Tensor) and not beat.loss.is_cpu
+        for _, piece, _ in self._pieces:
+            waits = waits or not piece.is_cpu
         return [] if waits and len(self._ready) < _WAITING else self.drain()
 
     def plan(self) -> None:
         """Decide whether norms are taken at the next step."""
         self.light = self._governor.due("light")
 
-    def took(self) -> float:
-        """Seconds that norms took since the last call."""
-        took, self._price = self._price, 0.0
-        return took
-
     def drain(self) -> list[Beat]:
         """All rows that wait, fetched now."""
         ready, self._ready = self._ready, []
         for beat, pieces in ready:
-            for where, piece in pieces:
-                beat.norms[where] = piece.cpu().numpy()
+            parts = [
+                (where, _values(piece) if factor is None else _values(piece) / float(factor))
+                for where, piece, factor in pieces
+            ]
+            if len(parts) == 1 and isinstance(parts[0][0], slice):
+                beat.norms = parts[0][1]
+            elif parts:
+                beat.norms = beat.norms.copy()
+                for where, values in parts:
+                    beat.norms[where] = values
             beat.loss = None if beat.loss is None else float(beat.loss)
-            beat.clipped = None if beat.clipped is None else float(beat.clipped)
+            if beat.skipped or beat.refused is not False:
+                beat.skipped, beat.refused = int(beat.skipped), bool(beat.refused)
+            beat.raw = beat.norms
+            if beat.clips and beat.measured:
+                beat.raw = self._unclipped(beat)
+                beat.clips = []
         return [beat for beat, _ in ready]
+
+    def _unclipped(self, beat: Beat) -> np.ndarray:
+        raw = beat.norms.copy()
+        for clip in beat.clips:
+            at = [self._index[id(p)] for p in clip.tensors if id(p) in self._index]
+            if clip.norms is not None:
+                own = [i for i, p in enumerate(clip.tensors) if id(p) in self._index]
+                raw[at] = clip.norms.cpu().numpy()[own]
+                continue
+            kept = clip.kept()
+            with np.errstate(divide="ignore", invalid="ignore"):
+                raw[at] = raw[at] / kept
+            raw[at] = np.where(np.isnan(raw[at]) & ~np.isnan(beat.norms[at]), np.inf, raw[at])
+        return raw
 
     @property
     def beat(self) -> Beat | None:
@@ -148,31 +212,5 @@ class Pulse:
         return self._beat
 
 
-def _stacked(gradients: Sequence[Tensor | None]) -> Tensor:
-    """Norm of each gradient as one tensor; NaN where there is none."""
-    present = [g for g in gradients if g is not None]
-    taken = _fused(present)
-    if taken is None:
-        # A sum of squares leaves single precision before its root does.
-        values = [math.nan if g is None else norm(g) for g in gradients]
-        lost = [g is not None and math.isnan(v) for g, v in zip(gradients, values, strict=True)]
-        values = [math.inf if bad else v for v, bad in zip(values, lost, strict=True)]
-        return torch.tensor(values, dtype=torch.float64)
-    if len(present) == len(gradients):
-        return taken
-    out = torch.full((len(gradients),), math.nan, dtype=taken.dtype, device=taken.device)
-    out[[i for i, g in enumerate(gradients) if g is not None]] = taken
-    return out
-
-
-def _fused(gradients: list[Tensor]) -> Tensor | None:
-    """Norms in one pass; None where they have to be taken one by one."""
-    try:
-        taken = torch.stack(fused_norms(gradients))
-    except RuntimeError:  # nothing there, sparse, several devices or several types
-        return None
-    if type(taken) is not Tensor or taken.dtype in _COARSE:
-        return None
-    if taken.device.type != "cpu":
-        return taken.nan_to_num(nan=math.inf, posinf=math.inf)
-    return taken if math.isfinite(taken.sum().item()) else None
+def _values(piece: Tensor) -> np.ndarray:
+    return piece.cpu().numpy().astype(np.float64)

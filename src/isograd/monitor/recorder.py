@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from isograd.monitor.governor import Governor
 from isograd.monitor.norms import dots, norms
 from isograd.monitor.optimizers import facts
+from isograd.monitor.scaling import found
 from isograd.monitor.tracks import Tracks
 from isograd.records.snapshot import Snapshot
 from isograd.records.training import OptimizerFacts, ParameterTrack, Training
@@ -49,7 +50,8 @@ class Recorder:
         self._governor = governor or Governor(None)
         self._optimizers: list[torch.optim.Optimizer] = []
         self._owned: dict[int, list[str]] = {}
-        self._orphans = list(self._parameters)
+        self._orphans: list[str] = list(self._parameters)
+        self._all = list(self._parameters)
         self.facts: OptimizerFacts | None = None
         self.steps = 0
         self.full = True
@@ -58,6 +60,9 @@ class Recorder:
         self._series = Tracks()
         self._latest_loss: Tensor | float | None = None
         self._raw: dict[str, float] = {}
+        self._used: dict[str, float] = {}
+        self._updates = 0
+        self._updates_before = 0
         self._backwards = 0
         self._first = False
         self._any = False
@@ -76,19 +81,40 @@ class Recorder:
     def adopted(self, optimizer: torch.optim.Optimizer) -> None:
         """Follow one more optimizer."""
         self._optimizers.append(optimizer)
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        owned = [n for n in self._orphans if id(self._parameters[n]) in held]
-        self._orphans = [n for n in self._orphans if n not in owned]
-        self._owned[id(optimizer)] = owned
+        self._share_out()
+
+    def left(self, optimizer: torch.optim.Optimizer) -> None:
+        """Follow an optimizer no more."""
+        self._optimizers = [kept for kept in self._optimizers if kept is not optimizer]
+        self._share_out()
+
+    def renewed(self) -> None:
+        """The model has other parameters, or others of them are trained."""
+        self._parameters = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
+        self._all += [name for name in self._parameters if name not in set(self._all)]
+        self.release()
+        self._share_out()
+
+    def _share_out(self) -> None:
+        """Each parameter belongs to the first optimizer that holds it."""
+        left = self._parameters
+        self._owned = {}
+        for optimizer in self._optimizers:
+            held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+            self._owned[id(optimizer)] = [n for n, p in left.items() if id(p) in held]
+            left = {n: p for n, p in left.items() if id(p) not in held}
+        self._orphans = list(left)
         self.facts = facts(self._optimizers, self._model)
 
     def release(self) -> None:
         """Let go of what was kept of the last step."""
         self._before.clear()
         self._moved.clear()
+        self._slope = 0.0
 
     def before_backward(self) -> None:
         """Tell it that a backward pass begins: what lies in `.grad` now will be added to."""
+        self._updates_before = self._updates
         if not (self._any and self.full):
             return
         begin = time.perf_counter()
@@ -97,8 +123,13 @@ class Recorder:
         self._left = share if self._left is None else min(self._left, share)
         self._spent(begin)
 
-    def saw_backward(self, loss: Tensor) -> None:
-        """Tell it that a backward pass from `loss` has run."""
+    def saw_backward(self, loss: Tensor, factor: float = 1.0) -> None:
+        """Tell it that a backward pass from `loss` has run.
+
+        Args:
+            loss: A scalar.
+            factor: By what a gradient scaler multiplied the gradients.
+        """
         self._backwards += 1
         self._latest_loss = loss.item() if loss.device.type == "cpu" else loss.detach()
         if self._inside:
@@ -106,6 +137,10 @@ class Recorder:
         if self.full:
             begin = time.perf_counter()
             self._raw = self._gradients(list(self._parameters))
+            if self._updates != self._updates_before:  # gradients were used on the way and may
+                self._raw = {}  # be gone
+            if factor not in (0.0, 1.0):
+                self._raw = {name: value / factor for name, value in self._raw.items()}
             self._spent(begin)
 
     def saw_loss(self, value: float) -> None:
@@ -142,8 +177,13 @@ class Recorder:
 
     @property
     def names(self) -> list[str]:
-        """Parameters that are followed."""
+        """Parameters that are followed now."""
         return list(self._parameters)
+
+    @property
+    def raw(self) -> dict[str, float]:
+        """Gradient norms after the backward pass of the newest whole record, by name."""
+        return self._used
 
     def latest_norms(self, name: str) -> tuple[float, float, float]:
         """Gradient, update and weight norm of a parameter at its newest whole record."""
@@ -152,7 +192,7 @@ class Recorder:
     def training(self, stopped: str = "", end: Snapshot | None = None) -> Training:
         """What was seen so far."""
         series = self._series
-        tracks = {name: series.track(name) for name in self._parameters}
+        tracks = {name: series.track(name) for name in self._all}
         return Training(
             loss=series.losses(),
             learning_rate=tuple(series.rates),
@@ -172,7 +212,7 @@ class Recorder:
         """A step of the training begins with this optimizer."""
         self.steps += 1
         self._first = True
-        self._seen = {}
+        self._seen, self._used = {}, {}
         loss = self._latest_loss if self._backwards or self._told else None
         self.noted = loss
         self.rate = _rate(optimizer)
@@ -192,19 +232,21 @@ class Recorder:
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer is about to step."""
         self._inside = True
-        if not self.full:
+        if not self.full or found(optimizer):
             return
         begin = time.perf_counter()
         names = self._owned.get(id(optimizer), [])
         if self._first:  # those that nobody owns go with the first
             names, self._first = names + self._orphans, False
         parameters = [self._parameters[n] for n in names]
+        # What others add to these gradients later is no part of this step.
+        self._used |= {name: self._raw[name] for name in names if name in self._raw}
         with torch.no_grad(), torch._C.DisableTorchFunction():
-            gradients = self._gradients(names)
+            gradients = self._gradients(names, optimizer)
             weights = norms(parameters)
-            for name, weight, radial in zip(
-                names, weights, _radial(parameters, list(gradients.values()), weights), strict=True
-            ):
+            there = [value * _scale_left(optimizer) for value in gradients.values()]
+            radials = _radial(parameters, there, weights)
+            for name, weight, radial in zip(names, weights, radials, strict=True):
                 self._series.before(name, gradients[name], weight, radial)
             self._before |= {n: self._parameters[n].detach().clone() for n in names}
             self._seen |= gradients
@@ -215,28 +257,30 @@ class Recorder:
         self._inside = False
         self._any = True
         self._backwards = 0
+        self._updates += 1
         if not self.full or not self._before:
             return
         begin = time.perf_counter()
         names = list(self._before)
         with torch.no_grad(), torch._C.DisableTorchFunction():
             for name in names:
-                self._moved[name] = self._parameters[name].detach() - self._before[name]
+                after, before = self._parameters[name].detach(), self._before[name]
+                fine = after.dtype not in _COARSE
+                self._moved[name] = after - before if fine else after.float() - before.float()
             moved = norms([self._moved[name] for name in names])
             for name, update in zip(names, moved, strict=True):
                 parameter, before = self._parameters[name], self._before.pop(name)
-                coarse = parameter.dtype in _COARSE
-                landed = float((parameter != before).float().mean()) if coarse else None
+                landed = _landed(parameter, before) if parameter.dtype in _COARSE else None
                 self._series.after(name, update, landed)
-            now = self._total(self._seen)
-            raw = self._total({n: self._raw[n] for n in self._seen if n in self._raw})
-            self._series.clipped(now / raw if raw > 0 else 1.0)
-            self._last_norm = now
+            self._last_norm = self._total(self._seen)
             self._slope = self._along()
         self._spent(begin)
 
     def end_step(self) -> None:
         """Nothing more belongs to this step."""
+        if self.full and self._seen:
+            raw = self._total({n: self._used[n] for n in self._seen if n in self._used})
+            self._series.clipped(self._last_norm / raw if raw > 0 else 1.0)
 
     def plan(self) -> None:
         """Decide how the next step is recorded."""
@@ -248,9 +292,14 @@ class Recorder:
             self._moved.clear()
             self._slope = 0.0
 
-    def _gradients(self, names: Sequence[str]) -> dict[str, float]:
+    def _gradients(
+        self, names: Sequence[str], optimizer: torch.optim.Optimizer | None = None
+    ) -> dict[str, float]:
         with torch.no_grad():
             values = norms([self._parameters[name].grad for name in names])
+        scale = _scale_left(optimizer)
+        if scale != 1:
+            values = [value / scale for value in values]
         return dict(zip(names, values, strict=True))
 
     def _along(self) -> float:
@@ -274,11 +323,31 @@ class Recorder:
         self._governor.spend("full", took)
 
 
+def _landed(parameter: Tensor, before: Tensor) -> float | None:
+    """Share of the entries with a gradient that a step has changed; None without a gradient.
+
+    A unit that is off and an input that is always 0 leave weights as they are by right.
+    """
+    changed = parameter != before
+    gradient = parameter.grad
+    if gradient is None or gradient.layout is not torch.strided:
+        return float(changed.float().mean())
+    meant = gradient != 0
+    count = int(meant.sum())
+    return int((changed & meant).sum()) / count if count else None
+
+
 def _rate(optimizer: torch.optim.Optimizer) -> float:
     groups = optimizer.param_groups
     if len(groups) == 1:
         return float(groups[0].get("lr", 0.0))
     return max((float(group.get("lr", 0.0)) for group in groups), default=0.0)
+
+
+def _scale_left(optimizer: torch.optim.Optimizer | None) -> float:
+    """The loss scale that is still on the gradients: a fused optimizer divides by it itself."""
+    scale = getattr(optimizer, "grad_scale", None)
+    return float(scale) if isinstance(scale, Tensor) and float(scale) > 0 else 1.0
 
 
 def _radial(

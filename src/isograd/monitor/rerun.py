@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from isograd.capture.guard import untouched
 from isograd.capture.probe import probe
@@ -56,6 +57,8 @@ class Rerun:
         self._enough = False
         self._heard = False
         self._paused = False
+        if any(is_lazy(p) for p in model.parameters()):
+            return  # not there yet
         size = sum(p.numel() for p in model.parameters())
         compiled = any(
             type(m).__name__ == "OptimizedModule" or getattr(m, "_compiled_call_impl", None)

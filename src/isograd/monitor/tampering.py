@@ -38,10 +38,8 @@ def flows(case: Situation) -> Iterator[Change]:
     if target is not None:
         mean, std, power = target
         yield Change("targets", _standardised_targets(mean, std, power), std)
-    if (
-        case.poor
-        and not case.late
-        and any(cut.split(" ")[0] in DETACHING for cut in (case.start.cuts if case.start else ()))
+    if case.poor and any(
+        cut.split(" ")[0] in DETACHING for cut in (case.start.cuts if case.start else ())
     ):
         yield Change("detach", attached)
     if case.failing and not case.late and not case.whole_step:
@@ -57,6 +55,8 @@ def off_scale(case: Situation) -> bool:
         stats = op.inputs
         if stats is None or op.sources or op.kind == "loss" or stats.rms == 0:
             continue
+        if not math.isfinite(stats.rms):
+            continue  # no scale is at fault
         uneven = stats.columns is not None and stats.columns > _SPREAD
         if not _SMALL < stats.rms < _LARGE or (uneven and stats.rms > 1):
             return True

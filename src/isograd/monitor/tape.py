@@ -44,9 +44,15 @@ class Named:
 
 @dataclass(slots=True)
 class Constant:
-    """Data from outside: the batch."""
+    """Data from outside: the batch.
+
+    Attributes:
+        value: The tensor.
+        written: True if a call of the tape writes to it.
+    """
 
     value: Tensor
+    written: bool = False
 
 
 @dataclass(slots=True)

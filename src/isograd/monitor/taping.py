@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch._C import _len_torch_function_stack
 from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 
+from isograd.monitor import module_calls
 from isograd.monitor.tape import (
     NOT_NOTED,
     Constant,
@@ -34,9 +34,6 @@ _WRITES = frozenset(
     "__setitem__ __iadd__ __isub__ __imul__ __itruediv__ __ifloordiv__ __imod__ __ipow__ "
     "__iand__ __ior__ __ixor__".split()
 )
-
-_listening: list[Taping] = []
-_module_call: Any = nn.Module.__call__
 
 
 class Taping(TorchFunctionMode):
@@ -69,11 +66,7 @@ class Taping(TorchFunctionMode):
         """Begin to listen."""
         self._on = True
         self._lost = False
-        if not _listening:
-            global _module_call
-            _module_call = nn.Module.__call__
-            nn.Module.__call__ = _called  # type: ignore[method-assign]
-        _listening.append(self)
+        module_calls.listen(self)
         self.__enter__()
 
     def close(self) -> None:
@@ -82,10 +75,7 @@ class Taping(TorchFunctionMode):
             return
         self._on = False
         self.forget()
-        if self in _listening:
-            _listening.remove(self)
-        if not _listening and nn.Module.__call__ is _called:
-            nn.Module.__call__ = _module_call  # type: ignore[method-assign]
+        module_calls.leave(self)
         above: list[Any] = []
         while _len_torch_function_stack():
             mode = _pop_mode()
@@ -135,18 +125,19 @@ class Taping(TorchFunctionMode):
         self._end(number, out, args)
         return out
 
-    @contextlib.contextmanager
-    def inside(self, module: nn.Module, args: Any, kwargs: Any) -> Iterator[Callable[[Any], None]]:
-        """A module of the model is called; the body reports what it returned."""
+    def enter(self, module: nn.Module, args: Any, kwargs: Any) -> int | None:
+        """A module is called: if it is one of the model's, that is one entry."""
         if self._lost or self._depth or id(module) not in self._paths:
-            yield lambda out: None
-            return
+            return None
         number = self._begin(self._paths[id(module)], args, kwargs, module.training)
         self._depth += 1
-        try:
-            yield lambda out: self._end(number, out, ())
-        finally:
-            self._depth -= 1
+        return number
+
+    def leave(self, token: int, out: Any, fine: bool) -> None:
+        """It returned, or raised."""
+        self._depth -= 1
+        if fine:
+            self._end(token, out, ())
 
     def forget(self) -> None:
         """A step begins: what came before leads to no later loss."""
@@ -233,16 +224,3 @@ def _name(func: Any) -> str:
         getter = getattr(getattr(func, "__self__", None), "__name__", "")
         return getter if getter in ("T", "mT", "H", "mH", "real", "imag", "data") else "item"
     return name
-
-
-def _called(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    if not _listening or torch.compiler.is_compiling():
-        return _module_call(self, *args, **kwargs)
-    with contextlib.ExitStack() as stack:
-        reports = [
-            stack.enter_context(taping.inside(self, args, kwargs)) for taping in tuple(_listening)
-        ]
-        out = _module_call(self, *args, **kwargs)
-        for report in reports:
-            report(out)
-    return out

@@ -81,6 +81,9 @@ class Tracks:
         if name not in self._tracks:
             self._tracks[name] = (array("d"), array("d"), array("d"), array("d"), array("d"))
         track = self._tracks[name]
+        if len(track[0]) > len(track[1]):  # that step was broken off
+            for at in (0, 2, 4):
+                track[at].pop()
         track[0].append(gradient)
         track[2].append(weight)
         track[4].append(radial)
@@ -110,7 +113,8 @@ class Tracks:
         track = self._tracks.get(name)
         if track is None or not track[1]:
             return (math.nan, math.nan, math.nan)
-        return track[0][-1], track[1][-1], track[2][-1]
+        update = track[1][-1] if len(track[1]) == len(track[0]) else math.nan
+        return track[0][-1], update, track[2][-1]
 
     def _set(self, at: int, loss: Tensor | float | None) -> None:
         if isinstance(loss, Tensor):

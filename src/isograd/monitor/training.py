@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from statistics import median
 from typing import Any, cast
 
 import torch
@@ -23,10 +24,12 @@ from isograd.monitor.clock import Clock
 from isograd.monitor.flow import Flow
 from isograd.monitor.leak import sample_leak
 from isograd.monitor.recorder import Recorder
+from isograd.monitor.scalers import followed_scalers
 from isograd.monitor.tampering import flows
 from isograd.monitor.terms import NoSuchTermError
 from isograd.monitor.twins import MANY_DRAWS, input_use, shuffled_loss
 from isograd.monitor.unregistered import unregistered
+from isograd.monitor.widen import widened
 from isograd.records.history import History
 from isograd.records.snapshot import Snapshot
 from isograd.records.training import (
@@ -47,8 +50,13 @@ NO_STEP = "the optimizer took no step"
 _DRAWS = 12
 # How many times as long a training that fails is given before it is said to learn nothing.
 _PATIENCE = 4
+# Changes of what learns, which are given the time that the training as it stands was given.
+_STRUCTURAL = ("frozen", "detach")
 # A loss that is halved leaves little to ask.
 _WELL = 0.5
+# A factor between the loss of the step and the root of the backward pass that only a loss scale
+# gives: batches scatter by less.
+_SCALED = 1024.0
 # Plain SGD at a rate at which a net with sane gradients moves and does not diverge.
 _DEFAULT_RATE = 0.01
 
@@ -83,6 +91,7 @@ def train_copy(
         trainer = copied_optimizer(optimizer, model, twin)
         generators = RandomState()
         training = _followed(twin, trainer, step, train_step, steps)
+        training = _unscaled(training, start)
         if not training.stopped:
             training = replace(training, uses=input_use(twin, step))
         training = replace(training, scheduled=_scheduled(trainer, training.learning_rate))
@@ -102,9 +111,11 @@ def train_copy(
                     failing = not _helped(training, samples)
                 late = learnt(training, longer, constant)
                 case = replace(case, late=late, failing=failing)
-            for change in (*settings(case), *flows(case)):
+            for change in (*settings(case), *flows(case), *widened(case)):
                 generators.restore()
-                replay = _replay(case, change, step, train_step, steps)
+                patient = change.name in _STRUCTURAL and any(r.change == "longer" for r in replays)
+                length = steps * (1 + _PATIENCE) if patient else steps
+                replay = _replay(case, change, step, train_step, length)
                 if replay is not None:
                     replays.append(replay)
             training = replace(training, replays=tuple(replays))
@@ -134,7 +145,13 @@ def _followed(
     stopped = ""
     broke = None
     try:
-        with observed(lambda _: recorder.before_backward(), recorder.saw_backward):
+        with (
+            followed_scalers() as scalers,
+            observed(
+                lambda _: recorder.before_backward(),
+                lambda root: recorder.saw_backward(scalers.true_loss(root)),
+            ),
+        ):
             for number in range(steps):
                 for kept, now in zip(before, whole, strict=True):
                     kept.copy_(now)
@@ -160,8 +177,21 @@ def _followed(
         broke = _reproduced(twin, step)
     if not stopped and steps and not recorder.steps:
         stopped = NO_STEP
-    end = _end(twin, step)
-    return replace(recorder.training(stopped, end), broke=broke, others=clock.others)
+    training = replace(
+        recorder.training(stopped, _end(twin, step)), broke=broke, others=clock.others
+    )
+    return replace(training, loss_scale=median(scalers.seen)) if scalers.seen else training
+
+
+def _unscaled(training: Training, start: Snapshot | None) -> Training:
+    """Losses of a loop that multiplies its loss by hand, without the factor."""
+    if start is None or not training.loss or training.loss_scale != 1 or not start.loss:
+        return training
+    factor = training.loss[0] / start.loss
+    if not _SCALED <= factor < math.inf:
+        return training
+    losses = tuple(loss / factor for loss in training.loss)
+    return replace(training, loss=losses, loss_scale=factor)
 
 
 def _reproduced(twin: nn.Module, step: Step) -> Snapshot | None:
@@ -226,7 +256,10 @@ def _replay(
     uses = None
     with (
         change.entered(twin, trainer),
-        observed(lambda _: None, lambda loss: losses.append(float(loss.detach()))),
+        followed_scalers(case.training.loss_scale) as scalers,
+        observed(
+            lambda _: None, lambda root: losses.append(float(scalers.true_loss(root).detach()))
+        ),
     ):
         for _ in range(steps):
             try:
@@ -254,7 +287,12 @@ def _longer(
     """The training that failed, continued: some nets stand on a plateau before they learn."""
     losses: list[float] = []
     uses: float | None = None
-    with observed(lambda _: None, lambda loss: losses.append(float(loss.detach()))):
+    with (
+        followed_scalers(training.loss_scale) as scalers,
+        observed(
+            lambda _: None, lambda root: losses.append(float(scalers.true_loss(root).detach()))
+        ),
+    ):
         for _ in range(_PATIENCE):
             for _ in range(steps):
                 try:
@@ -339,12 +377,18 @@ def history(training: Training, snapshot: Snapshot) -> History:
 
 def _copied(model: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(model)
+        twin = copy.deepcopy(model)
     except Exception as error:
         raise StepError(
             f"the model cannot be copied for a short training: {error}",
             causes=("the model keeps a tensor with a graph; detach it", "pass steps=0"),
         ) from error
+    # Hooks on parameters are no part of a copy; one that masks a gradient is part of the training.
+    for own, other in zip(model.parameters(), twin.parameters(), strict=True):
+        for hook in tuple((own._backward_hooks or {}).values()):
+            if other.requires_grad:
+                other.register_hook(hook)
+    return twin
 
 
 def _end(twin: nn.Module, step: Step) -> Snapshot | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,19 +20,23 @@ import torch
 from torch import Tensor, nn
 
 from isograd.capture.missing import unreached
-from isograd.monitor import backwards
+from isograd.monitor import backwards, lasting
 from isograd.monitor.alarms import Alarm, Alarms
+from isograd.monitor.black_box import BlackBox
 from isograd.monitor.clock import Clock
 from isograd.monitor.compiled import is_compiled, tell_when_compiled
+from isograd.monitor.crash import not_finite_in
 from isograd.monitor.governor import Governor
 from isograd.monitor.guarding import Guard
 from isograd.monitor.inflow import Inflow
-from isograd.monitor.journal import Journal
+from isograd.monitor.journal import Journal, place
+from isograd.monitor.losses import Losses
 from isograd.monitor.measuring import Measuring
 from isograd.monitor.pulse import Beat, Pulse
 from isograd.monitor.recorder import Recorder
 from isograd.monitor.rerun import Rerun
-from isograd.monitor.scaling import Scaling
+from isograd.monitor.scaling import Scaling, found
+from isograd.records.bad_step import BadStep
 from isograd.records.finding import Diagnosis
 from isograd.records.run_status import RunStatus
 from isograd.records.snapshot import Snapshot
@@ -53,7 +57,6 @@ class Watch:
         optimizers: Its optimizers; others that hold a parameter of it are found when they step.
         judge: Makes a diagnosis of a measurement and a training.
         budget: Share of the training's time that watching may take; None takes all it needs.
-        journal: Where to write what is seen.
         alarmed: Called with each alarm.
         guard: None, "skip" (a step with a gradient that is not finite is left out) or "stop"
             (it raises `TrainingStopped`).
@@ -71,27 +74,31 @@ class Watch:
         optimizers: Sequence[torch.optim.Optimizer],
         judge: Judge,
         budget: float | None = None,
-        journal: Journal | None = None,
         alarmed: Callable[[Alarm], None] | None = None,
         guard: str | None = None,
+        replay: bool = False,
     ) -> None:
         self.failed = ""
         self.governor = Governor(budget)
         self._model = model
         self._judge = judge
-        self._journal = journal
+        self._journal: Journal | None = None
+        self._losses: Losses | None = None
         self._guard = Guard(guard) if guard is not None else None
-        named = dict(model.named_parameters())
+        self._parameters = dict(model.named_parameters())
+        self._trained = _trained(self._parameters)
+        self._held: dict[int, int] = {}
         self._recorder = Recorder(model, optimizers, self.governor)
-        self._pulse = Pulse(named, self.governor)
-        self._inflow = Inflow(model)
-        self._scaling = Scaling(list(named.values()))
+        self._pulse = Pulse(self._parameters, self.governor)
+        self._inflow = Inflow(model, self._step_aside)
+        self._scaling = Scaling(list(self._parameters.values()), self._step_aside)
         self._measuring = Measuring(model, self.governor)
-        self._names = tuple(named)
+        self._names = tuple(self._parameters)
         self._alarms = Alarms(self._names, alarmed)
         self._clock = Clock(model, optimizers, self)
         self._optimizers = list(optimizers)
         self._rerun: Rerun | None = None
+        self._box = BlackBox(model, self.governor, replay, place()[0])
         self._open = False
         self._idle = False
         self._left = 0
@@ -99,8 +106,11 @@ class Watch:
         self.ending = ""
         self.concluded: Diagnosis | None = None
         self._row: Beat | None = None
+        self._arrived = 0.0
+        self._price = 0.0
         for optimizer in optimizers:
             self._pulse.adopted(optimizer)
+            self._held[id(optimizer)] = _count(optimizer)
 
     def __enter__(self) -> Watch:
         self.open()
@@ -108,6 +118,7 @@ class Watch:
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
         self.ending = f"stopped by {kind.__name__}" if kind is not None else ""
+        self.saw_error(error)
         self.close()
 
     @property
@@ -119,6 +130,11 @@ class Watch:
     def run(self) -> Any:
         """Directory of the run file, or None without one."""
         return self._journal.directory if self._journal is not None else None
+
+    @property
+    def bad_steps(self) -> list[BadStep]:
+        """Steps that turned NaN or infinite, and where that began; oldest first."""
+        return self._box.found
 
     @property
     def steps(self) -> int:
@@ -144,20 +160,37 @@ class Watch:
             speeds=norms,
             alarms=len(self.alarms),
             cost=self.governor.share,
+            seconds=self.governor.spent,
             run=str(self.run) if self.run is not None else None,
             verdict=self.concluded.verdict if self.concluded is not None else "",
             ok=self.concluded.ok if self.concluded is not None else None,
             ending=self.ending,
             failed=self.failed,
+            bad_steps=tuple(self.bad_steps),
+            broke=next((a.step for a in self.alarms if a.name == "nonfinite"), None),
         )
 
+    def writes(self, journal: Journal) -> None:
+        """Write what is seen from here on."""
+        self._journal = journal
+        self._losses = Losses(journal, self.governor)
+        self._box.directory = journal.directory
+
     def open(self) -> None:
-        """Start watching; a second call changes nothing."""
+        """Start watching; a second call changes nothing.
+
+        Another watch of the same model ends, as when a notebook's cell runs again.
+        """
         if self._open:
             return
+        for other in lasting.others(self._model):
+            other.ending = other.ending or "watched anew"
+            other.close()
         self._open = True
+        lasting.add(self, self._model)
         self._rerun = self._safely(lambda: Rerun(self._model, self._optimizers))
         self._inflow.open()
+        self._safely(self._box.open)
         if self._safely(lambda: is_compiled(self._model)):
             self._becomes_compiled()
         elif self._rerun is not None:
@@ -173,6 +206,8 @@ class Watch:
         if not self._open:
             return
         self._open = False
+        lasting.discard(self)
+        self._safely(self._box.close)
         self._stop_listening()
         self._clock.close()
         self._safely(self._measuring.leave)
@@ -184,6 +219,35 @@ class Watch:
             self._rerun.close()
         if self._journal is not None:
             self._safely(self._conclude)
+
+    def leave(self) -> None:
+        """Stop at once, in a process that was forked off: the training goes on in the other."""
+        if not self._open:
+            return
+        self._open, self._journal, self._losses = False, None, None
+        self.failed = "the training is in another process"
+        self._stop_listening()
+        self._clock.leave()
+        self._safely(self._measuring.leave)
+        backwards.leave(self._seen_backward)
+        self._recorder.release()
+        self._inflow.close()
+        self._scaling.close()
+        if self._rerun is not None:
+            self._rerun.close()
+
+    def saw_error(self, error: BaseException | None) -> None:
+        """The program stopped with an error: was something not finite then?"""
+        name = self._safely(lambda: not_finite_in(error))
+        if name and not any(alarm.name == "nonfinite" for alarm in self.alarms):
+            text = f"`{name}` was not finite when the program stopped"
+            self._safely(lambda: self._told(text))
+
+    def _told(self, text: str) -> None:
+        self._alarms.raise_(self.steps, "nonfinite", text)
+        if self._journal is not None and self.alarms:
+            alarm = self.alarms[-1]
+            self._journal.event(alarm.step, alarm.name, alarm.message, alarm.data)
 
     def log(self, **scalars: float) -> None:
         """Tell numbers that cannot be seen from outside.
@@ -212,6 +276,10 @@ class Watch:
                 + (f" ({self.failed})" if self.failed else "")
             )
         training = self._recorder.training(self.failed, self._measuring.latest)
+        if self.bad_steps:
+            training = replace(training, bad=self.bad_steps[0])
+        if math.isfinite(self._scaling.scale):
+            training = replace(training, loss_scale=self._scaling.scale)
         broken = [at for at, loss in enumerate(training.loss) if not math.isfinite(loss)]
         if broken and not training.stopped:
             # What comes after tells nothing.
@@ -240,7 +308,11 @@ class Watch:
         """Write what is left to the run file, with the verdict."""
         assert self._journal is not None
         for beat in self._pulse.drain():
-            self._journal.row(beat, self.governor.share, None)
+            self._record(beat, False)
+        if self._losses is not None:
+            self._losses.finish()
+        for bad in self.bad_steps:
+            self._journal.event(bad.step or 0, "bad-step", bad.how, {"bad": bad.to_dict()})
         diagnosis = self.diagnosis() if self.steps else None
         self.concluded = diagnosis
         self._journal.event(self.steps, "cost", "what watching took", self.governor.summary())
@@ -248,42 +320,95 @@ class Watch:
 
     def _seen_backward(self, root: Any, run: Callable[[], None]) -> None:
         tensor = root if isinstance(root, Tensor) else None
-        if self.failed:
+        if self.failed or self._box.busy:
             run()
             return
+        if self._box.listening:
+            skipped = self._scaling.skipped
+            # A number that lies on another device is not waited for.
+            if not isinstance(skipped, Tensor) or skipped.device.type == "cpu":
+                self._box.saw_skips(int(skipped))
+            run = self._box.around(root, run, self._safely)
         if not self._idle:
-            self._safely(self._recorder.before_backward)
-            if self._rerun is not None:
-                self._rerun.saw_backward(tensor)
+            self._clock.new_backward()
+            rerun = self._rerun
+            try:
+                self._recorder.before_backward()
+                if rerun is not None and rerun.listening:
+                    rerun.saw_backward(tensor)
+            except Exception as error:
+                self._step_aside(error)
         if self._measuring.on:
             self._measuring.around(tensor, run, self._safely)
         else:
             run()
         if tensor is not None and tensor.numel() == 1:
             try:
-                self._recorder.saw_backward(self._scaling.true_loss(tensor))
+                loss = self._scaling.true_loss(tensor)
+                factor = self._scaling.factor(tensor) if self._recorder.full else 1.0
+                self._recorder.saw_backward(loss, factor)
             except Exception as error:
                 self._step_aside(error)
 
     def _becomes_compiled(self) -> None:
         """The training is, or is about to be, compiled: no mode or hook of ours may be in it."""
         self._safely(self._measuring.give_up)
+        self._safely(self._box.give_up)
         if self._rerun is not None:
             self._safely(self._rerun.give_up)
         self._inflow.give_up()
 
     def adopted(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer of the model was found."""
+        self._idle = False
         self._optimizers.append(optimizer)
         if self._rerun is not None:
             self._rerun.adopted(optimizer)
-        self._safely(lambda: (self._recorder.adopted(optimizer), self._pulse.adopted(optimizer)))
+
+        def follow() -> None:
+            self._recorder.adopted(optimizer)
+            self._pulse.adopted(optimizer)
+            self._held[id(optimizer)] = _count(optimizer)
+            self._renew()
+
+        self._safely(follow)
+
+    def left(self, optimizer: torch.optim.Optimizer) -> None:
+        """Another optimizer has taken the place of this one."""
+        self._optimizers = [kept for kept in self._optimizers if kept is not optimizer]
+        self._recorder.left(optimizer)
+        self._pulse.left(optimizer)
+
+    def _renew(self) -> None:
+        """Look whether the model has other parameters now, or others of them are trained."""
+        named = dict(self._model.named_parameters())
+        trained = _trained(named)
+        held = {id(o): _count(o) for o in self._optimizers}
+        if trained == self._trained and held == self._held:
+            return
+        for row in self._pulse.drain():
+            self._record(row, False)
+        self._trained, self._held = trained, held
+        # A name keeps its place; what has gone stays, so that the columns do.
+        self._parameters |= named
+        self._recorder.renewed()
+        self._scaling.renewed(list(self._parameters.values()))
+        self._pulse.renewed(self._parameters)
+        if self._names != tuple(self._parameters):
+            self._names = tuple(self._parameters)
+            self._alarms.renewed(self._names)
+            if self._journal is not None:
+                self._journal.renewed(self._names)
 
     def begin_step(self, optimizer: torch.optim.Optimizer) -> None:
         """A step of the training begins."""
         try:
+            self._idle = False
+            self._arrived = time.perf_counter()
             if self._rerun is not None:
                 self._rerun.rest()
+            if _count(optimizer) != self._held.get(id(optimizer)):
+                self._renew()
             self._recorder.begin_step(optimizer)
             self._pulse.begin_step(self.steps - 1, self._recorder.noted, self._recorder.rate)
         except Exception as error:
@@ -292,13 +417,31 @@ class Watch:
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer is about to step."""
         if not self.failed:
-            noted = self._recorder.noted
-            if self._measuring.first is None and noted is not None:
-                self._safely(lambda: self._measuring.seen_bare(float(noted)))
-            self._safely(lambda: self._pulse.before_step(optimizer))
-            self._safely(lambda: self._recorder.before_step(optimizer))
+            try:
+                self._before(optimizer)
+            except Exception as error:
+                self._step_aside(error)
         if self._guard is not None:
             self._guard.before_step(optimizer, self.steps - 1)
+
+    def _before(self, optimizer: torch.optim.Optimizer) -> None:
+        begin = self._arrived or time.perf_counter()
+        charged = self.governor.own
+        noted = self._recorder.noted
+        if self._measuring.first is None and noted is not None:
+            self._measuring.seen_bare(float(noted))
+        self._pulse.before_step(optimizer)
+        self._recorder.before_step(optimizer)
+        self._box.before_step(optimizer, self.steps - 1)
+        beat = self._pulse.beat
+        if beat is not None:
+            beat.clips += self._scaling.clips
+            beat.refused = found(optimizer)
+        self._scaling.stepped()
+        self._arrived = 0.0
+        took = time.perf_counter() - begin - (self.governor.own - charged)
+        self._price += took
+        self.governor.spend("light" if self._pulse.light else "row", took)
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has stepped."""
@@ -306,6 +449,7 @@ class Watch:
             return
         try:
             self._recorder.after_step(optimizer)
+            self._box.after_step(optimizer)
         except Exception as error:
             self._step_aside(error)
 
@@ -317,6 +461,7 @@ class Watch:
         try:
             self._ended()
             self._measuring.leave()
+            self._box.end_step()
             if self._open:
                 self._plan()
         except Exception as error:
@@ -327,6 +472,8 @@ class Watch:
         try:
             recorder = self._recorder
             loss = recorder.doze(optimizer)
+            if self._losses is not None:
+                self._losses.note(recorder.steps - 1, loss, recorder.rate)
             self._inflow.calls.clear()
             self._scaling.stepped()
             self._left -= 1
@@ -343,11 +490,21 @@ class Watch:
     def _plan(self) -> None:
         """What the next steps are for."""
         recorder, pulse, governor = self._recorder, self._pulse, self.governor
+        if recorder.full:
+            self._renew()
         recorder.plan()
         pulse.plan()
+        self._scaling.wanted = pulse.light
         self._measuring.next_step(self.steps)
         taping = self._rerun is not None and self._rerun.listening
-        if recorder.full or pulse.light or self._measuring.on or taping or self._guard:
+        if (
+            recorder.full
+            or pulse.light
+            or self._measuring.on
+            or taping
+            or self._guard
+            or self._box.listening
+        ):
             self._inflow.resume()
             return
         kinds = ("light", "full", "row") if self._journal is not None else ("light", "full")
@@ -361,11 +518,10 @@ class Watch:
         taped = self._rerun is not None and self._rerun.stepped(self.governor)
         probed, measured = self._measuring.on, self._measuring.taken()
         full = self._recorder.full
+        self._recorder.end_step()
         beat = self._pulse.beat
         if beat is not None:
-            beat.clipped, beat.scale = self._scaling.clipped, self._scaling.scale
-            beat.skipped = self._scaling.skipped
-        self._scaling.stepped()
+            beat.scale, beat.skipped = self._scaling.scale, self._scaling.skipped
         loss = beat.loss if beat is not None else None
         look = full or (isinstance(loss, float) and self._alarms.startles(loss))
         self._recorder.saw_flow(*self._inflow.taken(look))
@@ -379,7 +535,8 @@ class Watch:
         kind = "light" if beat is not None and beat.measured else "row"
         took = time.perf_counter() - begin
         self.governor.spend(kind, took)
-        self.governor.price(kind, took + self._pulse.took())
+        self.governor.price(kind, took + self._price)
+        self._price = 0.0
         slept, self._dozing = self._dozing - self._left, 0
         self.governor.stepped("probe" if probed else "tape" if taped else "", max(1, slept))
 
@@ -397,7 +554,14 @@ class Watch:
         if journal is None:
             return
         if row.measured or full or alarms or self.governor.due("row"):
-            journal.row(row, self.governor.share, norms, anomalous=bool(alarms))
+            if self._losses is not None:
+                self._losses.written(row.step)
+            raw = self._recorder.raw if full else {}
+            journal.row(row, self.governor.share, norms, raw, anomalous=bool(alarms))
+        elif self._losses is not None:
+            self._losses.note(row.step, row.loss, row.rate)
+            if self._losses.due():
+                self._losses.flush()
         for alarm in alarms:
             journal.event(alarm.step, alarm.name, alarm.message, alarm.data)
 
@@ -418,3 +582,11 @@ class Watch:
             "The training is not affected.",
             stacklevel=3,
         )
+
+
+def _trained(named: Mapping[str, Tensor]) -> dict[str, tuple[int, bool]]:
+    return {name: (id(p), p.requires_grad) for name, p in named.items()}
+
+
+def _count(optimizer: torch.optim.Optimizer) -> int:
+    return sum(len(group["params"]) for group in optimizer.param_groups)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -59,6 +60,29 @@ class Fix:
                 step: then use `setup`.
         """
         return _applier("apply")(self, model, optimizer)
+
+    @contextmanager
+    def temporarily(self, model: Any, optimizer: Any = None) -> Generator[Any, None, None]:
+        """Carry it out for the length of a `with` block.
+
+        Afterwards modules, hooks, parameters, buffers and optimizer are as before, bit for bit,
+        also those that were trained meanwhile.
+
+        Args:
+            model: As for `apply`.
+            optimizer: As for `apply`.
+
+        Yields:
+            The changed model.
+
+        Raises:
+            ValueError: As `apply`.
+        """
+        memento = _applier("memento")(model, optimizer)
+        try:
+            yield self.apply(model, optimizer)
+        finally:
+            memento.restore()
 
     def setup(self, model: Any, step: Any, optimizer: Any = None, train_step: Any = None) -> Any:
         """Change all that a training is made of; model and optimizer in place.

@@ -39,6 +39,7 @@ class Op:
         on_path: True if the loss depends on it through the graph.
         sources: Indices of the ops whose outputs it reads.
         loops: True if an earlier call with the same weight lies upstream (a loop over time).
+        custom: True for somebody's own `torch.autograd.Function`.
         dim: Dimension of a softmax, counted from the front; None for other ops.
         rising: Share of positive entries in the gradient that arrives at a log-likelihood: 0 if
             each is raised by the step, 1 if each is lowered; None for other ops.
@@ -60,6 +61,7 @@ class Op:
     grad_nonfinite: int = 0
     on_path: bool = True
     loops: bool = False
+    custom: bool = False
     sources: tuple[int, ...] = ()
     dim: int | None = None
     rising: float | None = None

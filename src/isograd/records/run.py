@@ -214,8 +214,9 @@ class Run:
         findings: Verdicts of rules, in the order written.
         events: Alarms and texts, in the order written.
         snapshots: Measurements of whole steps; `snapshots.steps` tells when.
-        verdict: How it ended, in one line; None if it is still running or was interrupted.
+        verdict: What was concluded, in one line; None if it is still running or was interrupted.
         ok: True if it ended without an alarm; None if that is not known.
+        ending: How the program ended, if it did not end well by itself.
         damage: Parts that could not be read.
     """
 
@@ -229,6 +230,7 @@ class Run:
     snapshots: Snapshots = field(default_factory=Snapshots)
     verdict: str | None = None
     ok: bool | None = None
+    ending: str = ""
     damage: tuple[Damage, ...] = ()
 
     @property

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from statistics import median
 
+from isograd.records.bad_step import BadStep
 from isograd.records.snapshot import Snapshot
 
 
@@ -120,8 +121,8 @@ class Replay:
 
     Attributes:
         change: What was changed: `rate`, `momentum`, `weight decay`, `eps`, `frozen`, `inputs`,
-            `targets`, `logits`, `penalty` or `draws`; `longer` continues the training, `none` runs
-            it again.
+            `targets`, `logits`, `float32`, `penalty` or `draws`; `longer` continues the training,
+            `none` runs it again.
         loss: Loss at each step.
         factor: By how much, where that is a number (of `rate`, what it was multiplied with).
         detail: What exactly.
@@ -168,6 +169,9 @@ class Training:
         broke: Measurement of a step like the one that was not finite, on the weights before it.
         others: Number of optimizers that step in the loop and hold none of the model's parameters.
         clip_ratio: Gradient norm that the optimizer saw / norm after the backward pass.
+        bad: Where the first step that was not finite went wrong, if it was run again.
+        loss_scale: Factor by which a gradient scaler multiplies the loss before the backward
+            pass; `loss` is without it. 1 without a scaler.
     """
 
     loss: tuple[float, ...]
@@ -189,6 +193,8 @@ class Training:
     secant: tuple[float, ...] = ()
     broke: Snapshot | None = None
     others: int = 0
+    bad: BadStep | None = None
+    loss_scale: float = 1.0
 
     def update_ratio(self) -> float:
         """Median over parameters and steps of norm of the update / norm of the weight."""

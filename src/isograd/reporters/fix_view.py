@@ -1,4 +1,4 @@
-"""Fixes in a terminal: one row a trial, the best first, and what a proven one changed."""
+"""Fixes in a terminal: the best first, predicted and measured, and what a proven one changed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from isograd.reporters.language import Say, speaker, translate
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
-_MARKS = {"proven": "bold green", "no better": "dim", "worse": "red", "failed": "red"}
+_MARKS = {"proven": "bold green", "no better": "yellow", "worse": "red", "failed": "red"}
 _SHOWN = 8
+_COLUMNS = ("for", "decades (theory)", "spread", "loss", "score", "time", "p")
 
 
 class FixReport:
@@ -42,62 +44,97 @@ class FixReport:
             yield Text(say("No fix of the catalogue fits these findings."))
             return
         proven = [t for t in trials if t.proven]
-        yield Text(verdict(trials, say), "bold green" if proven else "bold")
+        yield Text(verdict(trials, say, self._lang), "bold green" if proven else "bold")
         yield Text()
-        shown = trials if self._full else [*proven, *(t for t in trials if not t.proven)][:_SHOWN]
-        yield self._table(shown)
+        most = max(_SHOWN, len(proven))
+        shown = trials if self._full else trials[:most]
+        yield from self._rows(shown, options.max_width)
         if len(shown) < len(trials):
             yield Text(
                 say("{n} more trials: --full shows them.", n=len(trials) - len(shown)), "dim"
             )
+        yield Text()
         for line in legend(trials, say):
             yield Text(line, "dim")
         best = trials[0]
         if best.proven:
             yield Text()
             yield Text(say("before and after: {fix}", fix=title(best, self._lang)), "bold")
-            yield self._compared(best)
+            yield self._compared(best, ranges=options.max_width >= 90)
 
-    def _table(self, trials: Sequence[Trial]) -> RenderableType:
-        from rich.table import Table
+    def _rows(self, trials: Sequence[Trial], width: int) -> Iterator[Text]:
+        """For each trial its title with the verdict, and below it its numbers in columns."""
+        from rich.cells import cell_len
         from rich.text import Text
 
         say = self._say
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column(say("fix"), ratio=3)
-        table.add_column(say("for"), no_wrap=True)
-        for name in ("predicted", "measured", "loss", "score", "cost"):
-            table.add_column(say(name), justify="right", no_wrap=True)
-        table.add_column(say("verdict"), ratio=2)
-        for trial in trials:
-            words = say(trial.verdict)
-            if trial.reason:
-                words += ": " + translated(trial.reason, self._lang)
-            table.add_row(
-                title(trial, self._lang),
-                trial.finding.code,
-                signed(trial.predicted),
-                signed(trial.after.decades),
-                loss(trial.after),
-                share(trial.after.score),
-                cost(trial, say),
-                Text(words, _MARKS[trial.verdict]),
-            )
-        return table
+        known = next((t for t in trials if t.before.loss == t.before.loss), trials[0])
+        rows = [self._cells(trial) for trial in trials]
+        base = _measured("", None, known.before, "")
+        head = [say(name) for name in _COLUMNS]
+        for narrower in (False, True):
+            if narrower:
+                rows = [[cell.split(" [")[0] for cell in row] for row in rows]
+                base = [cell.split(" [")[0] for cell in base]
+            widths = [max(map(cell_len, column)) for column in zip(head, base, *rows, strict=True)]
+            if sum(widths) + 2 * len(widths) + 2 <= width:
+                break
 
-    def _compared(self, trial: Trial) -> RenderableType:
+        def line(cells: Sequence[str], style: str) -> Text:
+            padded = (
+                cell + " " * (wide - cell_len(cell))
+                if i == 0
+                else " " * (wide - cell_len(cell)) + cell
+                for i, (cell, wide) in enumerate(zip(cells, widths, strict=True))
+            )
+            return Text("    " + "  ".join(padded).rstrip(), style, overflow="fold")
+
+        yield line(head, "dim")
+        yield Text.assemble("    ", (say("no change"), "bold"))
+        yield line(base, "")
+        for number, (trial, cells) in enumerate(zip(trials, rows, strict=True), 1):
+            words = Text.assemble(
+                f"{number:2}  ",
+                (say(trial.verdict), _MARKS[trial.verdict]),
+                "  ",
+                (title(trial, self._lang), "bold" if trial.proven else ""),
+            )
+            more = trial.after.parameters - trial.before.parameters
+            if more and trial.after.parameters and trial.before.parameters:
+                words.append(f"  ({say('parameters')} {more:+,})", "dim")
+            yield words
+            yield line(cells, "" if trial.proven else "dim")
+            if trial.reason:
+                yield Text(f"    {translated(trial.reason, self._lang)}", "dim italic")
+
+    def _cells(self, trial: Trial) -> list[str]:
+        time = ""
+        if trial.before.seconds and trial.after.seconds:
+            time = f"x{trial.after.seconds / trial.before.seconds:.2f}"
+        cells = _measured(trial.finding.code, trial.predicted, trial.after, time)
+        return [*cells[:-1], chance(trial)]
+
+    def _compared(self, trial: Trial, ranges: bool) -> RenderableType:
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("")
+        table.add_column("", no_wrap=True)
         for name in ("no change", "random change", "fixed"):
             table.add_column(self._say(name), justify="right")
         for row in compared(trial, self._say):
-            table.add_row(*row)
+            table.add_row(*(row if ranges else (cell.split(" [")[0] for cell in row)))
         return table
 
 
-def verdict(trials: Sequence[Trial], say: Say) -> str:
+def _measured(code: str, predicted: float | None, measured: Measured, time: str) -> list[str]:
+    decades = signed(measured.decades)
+    if predicted is not None:
+        decades += f" ({signed(predicted)})"
+    spread = numbers.times(measured.spread) if measured.spread else ""
+    return [code, decades.strip(), spread, loss(measured), share(measured.score), time, ""]
+
+
+def verdict(trials: Sequence[Trial], say: Say, lang: str = "en") -> str:
     """One line."""
     proven = [t for t in trials if t.proven]
     if not proven:
@@ -105,7 +142,7 @@ def verdict(trials: Sequence[Trial], say: Say) -> str:
     best = proven[0]
     return say(
         "proven: {fix}; the loss ends at {after} instead of {before}",
-        fix=best.fix.title,
+        fix=title(best, lang),
         after=numbers.number(best.after.loss),
         before=numbers.number(best.before.loss),
     )
@@ -114,12 +151,17 @@ def verdict(trials: Sequence[Trial], say: Say) -> str:
 def legend(trials: Sequence[Trial], say: Say) -> Iterator[str]:
     """What the columns mean."""
     seeds = max((t.seeds for t in trials), default=0)
+    steps = max((len(t.after.curve) for t in trials), default=0)
     yield say(
-        "predicted, measured: decades of the product down to the first layer. loss, score: after "
-        "training, median of {seeds} fresh seeds with the smallest and largest. cost: time per "
-        "step. proven: better than no change and than random changes, on seeds that played no "
-        "part in the choice; paired t test at 1 %.",
-        seeds=seeds,
+        "decades: of the product down to the first layer, with theory's prediction. spread: "
+        "learning speed of the fastest layer / slowest. loss, score: after {steps} steps, with "
+        "the smallest and largest. time: per step, against no change.",
+        steps=steps,
+    )
+    yield say(
+        "proven: better than no change (p, paired by seed, {seeds} fresh seeds or twice as many) "
+        "and than random changes; these seeds played no part in choosing the fix.",
+        seeds=min((t.seeds for t in trials if t.seeds), default=seeds),
     )
 
 
@@ -170,10 +212,8 @@ def share(score: float | None) -> str:
     return "" if score is None else f"{100 * score:.1f} %"
 
 
-def cost(trial: Trial, say: Say) -> str:
-    """Time per step against before, and new parameters."""
-    if not trial.before.seconds or not trial.after.seconds:
+def chance(trial: Trial) -> str:
+    """The p-value, where fresh seeds were tried."""
+    if not trial.seeds:
         return ""
-    text = f"x{trial.after.seconds / trial.before.seconds:.2f}"
-    more = trial.after.parameters - trial.before.parameters
-    return text + (f", {more:+,}" if more else "")
+    return "<0.001" if trial.p_value < 0.001 else f"{trial.p_value:.3f}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from isograd.records import Chain, LayerSpeed, Link, LossCall, Op, Snapshot
+from isograd.records.bad_step import BadStep
 from isograd.records.chain import decades
 from isograd.records.finding import Cause
 from isograd.records.training import (
@@ -51,6 +52,11 @@ SHORT = 10
 FALLS = 0.1
 # A net whose loss is half of what it scores on inputs that are not its targets' has learnt.
 SOLVED = 0.5
+# Activations that pass half of what arrives; log10 of sqrt(2).
+RECTIFIERS = frozenset(
+    "relu leaky_relu prelu rrelu relu6 elu celu selu gelu silu mish hardswish".split()
+)
+HALF = 0.1505
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,19 @@ class Hidden:
             total[link.kind] = total.get(link.kind, 0.0) + link.decades
         return dict(sorted(total.items(), key=lambda item: item[1]))
 
+    def blame(self) -> dict[str, float]:
+        """The same against what each kind is meant to do, largest loss first.
+
+        Behind a rectifier half of the squared gradient is meant to be lost, and weights drawn
+        for it (He et al., 2015) make up for that: what the weights fall short of is theirs.
+        """
+        total = self.by_kind()
+        halves = sum(link.op.strip("_") in RECTIFIERS for link in self.links)
+        if "activation" in total and "weight" in total:
+            total["activation"] += halves * HALF
+            total["weight"] -= halves * HALF
+        return dict(sorted(total.items(), key=lambda item: item[1]))
+
 
 @dataclass(frozen=True)
 class Case:
@@ -89,10 +108,22 @@ class Case:
     Attributes:
         snapshot: The measurement.
         training: A short training, or None.
+        bad: Where a step that is not finite went wrong, if that was looked for.
     """
 
     snapshot: Snapshot
     training: Training | None = None
+    bad: BadStep | None = None
+
+    @property
+    def found(self) -> BadStep | None:
+        """Where NaN or infinity began, if it was looked for."""
+        return self.bad if self.training is None else self.training.bad or self.bad
+
+    @property
+    def located(self) -> bool:
+        """True if the op or tensor where NaN or infinity began is known."""
+        return self.found is not None and self.found.located
 
     def has(self, name: str) -> bool:
         """True if the data a rule names is there."""
@@ -215,6 +246,10 @@ class Case:
         if replay is None or self.training is None:
             return 0.0
         left = end_of(self.training.loss)
+        if len(replay.loss) > len(self.training.loss):
+            # It was given the time of the continued training.
+            longer = [r.end() for r in self.training.replays if r.change == "longer"]
+            left = min([left, *longer])
         if not math.isfinite(left):
             return 1.0
         # A loss that crosses 0 is small there for no reason.

@@ -19,6 +19,7 @@ from functools import cache
 from typing import Protocol
 
 from isograd.records import Diagnosis, Finding, History, Snapshot
+from isograd.records.bad_step import BadStep
 from isograd.records.training import Training, end_of
 from isograd.rules.case import Case
 
@@ -75,6 +76,7 @@ def diagnose(
     training: Training | None = None,
     history: History | None = None,
     target: str = "",
+    bad: BadStep | None = None,
 ) -> Diagnosis:
     """Judge a measurement.
 
@@ -83,11 +85,12 @@ def diagnose(
         training: A short training, if one was run.
         history: The same for the eye: speeds of layers over its steps.
         target: What was measured, for the title.
+        bad: Where NaN or infinity began, if that was looked for.
 
     Returns:
         Findings with causes before symptoms, errors before warnings before explanations.
     """
-    case = Case(snapshot, training)
+    case = Case(snapshot, training, bad)
     found: list[Finding] = []
     skipped: list[str] = []
     for rule in rules():

@@ -55,7 +55,7 @@ def check(case: Case) -> Iterator[Finding]:
     limit = max(DECADES, SIGMAS * hidden.noise)
     if hidden.decades > -limit:
         return
-    kinds = hidden.by_kind()
+    kinds = hidden.blame()
     kind = next((k for k in kinds if k in CAUSES), "weight")
     if kind in SCALED and case.training is not None and not case.poor:
         return  # a norm divides by the scale of its input, and the net learns
@@ -71,8 +71,8 @@ def check(case: Case) -> Iterator[Finding]:
 
 
 def _finding(hidden: Hidden, limit: float) -> Finding:
+    kind = next((k for k in hidden.blame() if k in CAUSES), "weight")
     kinds = hidden.by_kind()
-    kind = next((k for k in kinds if k in CAUSES), "weight")
     cause = CAUSES[kind]
     worst = min((link for link in hidden.links if link.kind == kind), key=lambda li: li.decades)
     lost = -hidden.decades

@@ -2,7 +2,8 @@
 
 What it checks:
     For sigmoid, tanh and their hard variants inside the net: the share of entries whose
-    derivative is below 5 % of its maximum. The output activation is left out: a trained
+    derivative is below 5 % of its maximum. What drives them there: layers in front whose gain is
+    far above 1, data far above unit scale, or neither. The output activation is left out: a trained
     classifier is meant to saturate there.
 
 Why it matters:
@@ -23,7 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isograd.records import Evidence, Finding
+from isograd.records import Evidence, Finding, Op
+from isograd.records.finding import Cause
 from isograd.rules.case import Case, span
 
 CODE = "G104"
@@ -33,6 +35,13 @@ REQUIRES: tuple[str, ...] = ()
 # Half of the entries passing less than a twentieth: the layer's gain is below 0.75 of its
 # healthy value whatever the rest does.
 SATURATED = 0.5
+
+
+# A layer initialised for its activation has a gain of about 1 (LeCun et al., 1998; Glorot and
+# Bengio, 2010), He's 1.4; PyTorch's default 0.6.
+GAIN = 3.0
+# Data of unit scale; ten times that saturates whatever the weights are.
+LARGE = 5.0
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -49,12 +58,13 @@ def check(case: Case) -> Iterator[Finding]:
     shares = {op.module or op.name: op.units.saturated_fraction or 0.0 for op in hit if op.units}
     worst = max(hit, key=lambda op: (op.units.saturated_fraction or 0.0) if op.units else 0.0)
     rms = worst.inputs.rms if worst.inputs else float("nan")
+    cause, gain = _cause(case, hit)
     yield Finding(
         CODE,
         f"saturated: {100 * max(shares.values()):.0f} % of `{worst.module or worst.name}` "
         f"({worst.name}) lies in the flat part ({span(list(shares))})",
         "error",
-        "activation-derivative",
+        cause,
         where=tuple(shares),
         source=worst.source,
         evidence=(
@@ -69,6 +79,11 @@ def check(case: Case) -> Iterator[Finding]:
                 for name, share in shares.items()
             ),
             Evidence("RMS of its input", rms, "", None, "pre-activation; about 1 is healthy"),
+            *(
+                (Evidence("gain of the layer in front", gain, "", GAIN, "RMS out / RMS in"),)
+                if gain is not None
+                else ()
+            ),
         ),
         advice=(
             "scale the inputs to zero mean and unit variance",
@@ -79,8 +94,49 @@ def check(case: Case) -> Iterator[Finding]:
     )
 
 
+def _cause(case: Case, hit: list[Op]) -> tuple[Cause, float | None]:
+    """What drives the activations flat: the layers in front, the data, or neither.
+
+    Returns:
+        The cause, and the gain of the layer in front of the first one.
+    """
+    gains = [(layer, _gain(layer)) for op in hit if (layer := _in_front(case, op)) is not None]
+    known = [gain for _, gain in gains if gain is not None]
+    if not known:
+        return "activation-derivative", None
+    first, gain = gains[0]
+    if first.inputs is not None and not first.sources and first.inputs.rms > LARGE:
+        return "input-scale", gain
+    large = [g for g in known if g > GAIN]
+    return ("weight-scale" if 2 * len(large) > len(known) else "activation-derivative"), gain
+
+
+def _in_front(case: Case, op: Op) -> Op | None:
+    """The layer whose output an activation reads, through biases and norms or not."""
+    stack, seen = list(op.sources), set[int]()
+    while stack:
+        at = stack.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        here = case.snapshot.ops[at]
+        if here.kind == "weight":
+            return here
+        if here.kind in ("reshape", "other"):
+            stack.extend(here.sources)
+    return None
+
+
+def _gain(layer: Op) -> float | None:
+    if layer.inputs is None or layer.output is None or not layer.inputs.rms > 0:
+        return None
+    return layer.output.rms / layer.inputs.rms
+
+
 # Chinese for the texts above, by template.
 ZH = {
+    "gain of the layer in front": "前面一层的增益",
+    "RMS out / RMS in": "输出均方根 / 输入均方根",
     "saturated: {share} % of `{a}` ({op}) lies in the flat part ({where})": (
         "饱和：`{a}`（{op}）中 {share} % 的取值落在平坦区（{where}）"
     ),

@@ -29,13 +29,14 @@ from isograd.records.finding import Cause, Severity
 from isograd.rules.case import CAUSES, Case, span
 
 CODE = "G105"
-EXPLAINS: tuple[str, ...] = ()
+EXPLAINS = ("G402",)
 REQUIRES = ("gradient",)
 
 # A derivative of a hundredth in the root mean square is not zero.
 ALIVE = 0.01
 # Functions that are flat wherever they have a derivative.
 _STEPS = frozenset("round floor ceil trunc sign sgn heaviside frac fix".split())
+_PRODUCTS = frozenset("mul __mul__ __rmul__ __imul__ multiply".split())
 # If at least half of the parameters that could learn get exactly nothing, the net is stuck.
 STUCK = 0.5
 
@@ -57,18 +58,27 @@ def check(case: Case) -> Iterator[Finding]:
         groups[key].append(name)
     for (op, source, module, kind, index), names in groups.items():
         damaged = _overwritten(case, index, names)
+        hooked = not damaged and _hooked(case, op, index, names)
         severity = _severity(case, kind, len(names) / len(live), module)
+        if snapshot.loss != 0 and _cause(case, kind, op, index) == "non-differentiable":
+            severity = "error"
         if damaged:
             severity = "error"
         elif _wakes(case, names):
             severity = "info"
+        elif hooked:
+            severity = "error" if case.training is None or case.poor else "info"
         yield Finding(
             CODE,
             f"gradient is exactly zero below `{op}`"
             + (f" of `{module}`" if module else "")
             + f": {span(names)}",
             severity,
-            "graph-cut" if damaged else _cause(kind, op) if severity != "info" else "none",
+            "graph-cut"
+            if damaged or (hooked and severity != "info")
+            else _cause(case, kind, op, index)
+            if severity != "info"
+            else "none",
             where=tuple(names),
             source=source,
             evidence=(
@@ -81,7 +91,11 @@ def check(case: Case) -> Iterator[Finding]:
                 ),
                 Evidence("loss", snapshot.loss),
             ),
-            advice=_DAMAGED if damaged else _advice(kind, severity, snapshot.loss),
+            advice=_DAMAGED
+            if damaged
+            else _HOOKED
+            if hooked and severity != "info"
+            else _advice(kind, severity, snapshot.loss),
             confidence=0.95 if severity == "error" else 0.7,
         )
 
@@ -115,6 +129,29 @@ def _overwritten(case: Case, index: int, names: list[str]) -> bool:
     )
 
 
+def _hooked(case: Case, op: str, index: int, names: list[str]) -> bool:
+    """True if arithmetic cannot have made this zero: a hook has.
+
+    The gradient is lost in a hook of a module; or a gradient arrives at a layer whose weights
+    are not zero, and its own parameters or all below it get nothing.
+    """
+    if op.startswith("BackwardHook"):
+        return True
+    layer = case.layer_ops.get(index)
+    if index < 0 or layer is None:
+        return False
+    here = case.snapshot.ops[index]
+    weight = case.snapshot.parameters.get(f"{layer.module}.weight")
+    if weight is None or not here.grad_norm > 0 or here.underflow is not None:
+        return False
+    own = {f"{layer.module}.weight", f"{layer.module}.bias"}
+    if f"{layer.module}.weight" in names and set(names) <= own:
+        return here.inputs is not None and here.inputs.rms > 0
+    # Where a zero block of the weight lets nothing through at first, later steps do.
+    lasting = case.training is not None and len(case.training.loss) > 1
+    return lasting and not set(names) & own and weight.weight_norm > 0 and weight.grad_norm > 0
+
+
 def _severity(case: Case, kind: str, share: float, module: str) -> Severity:
     if case.snapshot.loss == 0:
         return "info"
@@ -140,10 +177,33 @@ def _moves(case: Case, module: str) -> bool:
     )
 
 
-def _cause(kind: str, op: str) -> Cause:
-    if op.strip("_") in _STEPS:
+def _cause(case: Case, kind: str, op: str, index: int) -> Cause:
+    name = op.strip("_")
+    if name in _STEPS or _own_function(case, index) or _cancels(case, index):
         return "non-differentiable"
+    if name in _PRODUCTS:
+        return "weight-scale"  # a factor of 0
     return "dead-units" if kind == "activation" else CAUSES.get(kind, "none")
+
+
+def _own_function(case: Case, index: int) -> bool:
+    """True for an op that torch does not know: somebody's own `autograd.Function`."""
+    return 0 <= index < len(case.snapshot.ops) and case.snapshot.ops[index].custom
+
+
+def _cancels(case: Case, index: int) -> bool:
+    """True if several paths add up to zero and one leads through a step function.
+
+    `x + (round(x) - x)`: a straight-through estimate without its `detach`.
+    """
+    edges = [edge for edge in case.snapshot.edges if edge.norm == 0 and len(edge.terms) > 1]
+    for edge in edges:
+        at = edge.op if edge.op is not None else -1
+        apart = any(term.norm > 0 for term in edge.terms)
+        between = case.snapshot.ops[at + 1 : index + 1]
+        if apart and at < index and any(o.name.strip("_") in _STEPS for o in between):
+            return True
+    return False
 
 
 def _advice(kind: str, severity: Severity, loss: float) -> tuple[str, ...]:
@@ -166,6 +226,11 @@ def _advice(kind: str, severity: Severity, loss: float) -> tuple[str, ...]:
     return ("look at this op: its derivative is zero for every entry",)
 
 
+_HOOKED = (
+    "a backward hook sets this gradient to zero: look for `register_hook` and "
+    "`register_full_backward_hook`",
+    "return the gradient from the hook, or nothing to leave it as it is",
+)
 _DAMAGED = (
     "the derivative was not zero in the forward pass: an in-place write through `.data` or under "
     "`no_grad` overwrote what the backward pass reads",
@@ -175,6 +240,13 @@ _DAMAGED = (
 
 # Chinese for the texts above, by template.
 ZH = {
+    "a backward hook sets this gradient to zero: look for `register_hook` and "
+    "`register_full_backward_hook`": (
+        "某个反向钩子把该梯度置零：检查 `register_hook` 和 `register_full_backward_hook`"
+    ),
+    "return the gradient from the hook, or nothing to leave it as it is": (
+        "让钩子返回梯度本身，或不返回任何值以保持原样"
+    ),
     "the derivative was not zero in the forward pass: an in-place write through `.data` or under "
     "`no_grad` overwrote what the backward pass reads": (
         "前向时导数不为零：经由 `.data` 或在 `no_grad` 下的原地写入改掉了反向要读的值"

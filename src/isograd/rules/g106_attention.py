@@ -33,7 +33,7 @@ ENTROPY = 0.05
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding for all collapsed attention ops."""
-    start = _collapsed(case.snapshot.ops)
+    start = _collapsed(case.snapshot.ops) or _gates(case)
     hit = start or _collapsed(_later(case))
     if not hit:
         return
@@ -87,6 +87,24 @@ def _collapsed(ops: tuple[Op, ...]) -> list[Op]:
         if op.kind == "attention"
         and op.attention is not None
         and op.on_path
+        and op.attention.entropy < ENTROPY
+        and op.attention.keys > 2
+    ]
+
+
+def _gates(case: Case) -> list[Op]:
+    """Softmaxes that later layers read, one-hot from the start in a training that goes badly.
+
+    Attention pooling and gates written without a matrix product; a sharp gate may be meant, so
+    that they count only where little is learnt.
+    """
+    if not case.poor:
+        return []
+    return [
+        op
+        for op in case.hidden_activations()
+        if op.name == "softmax"
+        and op.attention is not None
         and op.attention.entropy < ENTROPY
         and op.attention.keys > 2
     ]

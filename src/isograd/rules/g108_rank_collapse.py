@@ -23,6 +23,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding, Op
@@ -41,6 +42,7 @@ ALIKE_FAILING = 0.15
 APART = 0.1
 # Depth from which a gradual loss of difference is called collapse.
 DEEP = 6
+_MIXING = ("weight", "attention", "recurrence")
 # A millionth of the norm is below what a head can tell apart in float32 after a norm or two.
 GONE = 1e-4
 # What compares two outputs with each other.
@@ -60,9 +62,9 @@ def check(case: Case) -> Iterator[Finding]:
         if what == "between":
             first = max(first, _data(case))
         gradual = (
-            case.blind
+            (case.blind or _whole(case))
             and not case.learns_later
-            and len(ops) >= DEEP
+            and _depth(case, ops[0], worst) >= DEEP
             and left < ALIKE_FAILING * first
         )
         whole = what == "tokens" or worst is not ops[-1]
@@ -71,6 +73,20 @@ def check(case: Case) -> Iterator[Finding]:
             return
     yield from _later(case)
     yield from _views(case)
+
+
+def _whole(case: Case) -> bool:
+    """True if a failing training sees the same whole data at each step, as on one graph.
+
+    Then the use of inputs is known without scatter and says nothing.
+    """
+    return case.failing and case.training is not None and case.training.uses == math.inf
+
+
+def _depth(case: Case, first: Op, last: Op) -> int:
+    """Products with weights, or with a graph, from one op to another."""
+    between = case.snapshot.ops[first.index : last.index + 1]
+    return sum(op.on_path and op.kind in _MIXING for op in between)
 
 
 def _share(op: Op, what: str) -> float | None:

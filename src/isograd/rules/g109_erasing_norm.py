@@ -26,7 +26,7 @@ from isograd.records import Evidence, Finding, Op
 from isograd.rules.case import Case
 
 CODE = "G109"
-EXPLAINS = ("G101", "G103", "G105", "G108", "G303", "G402")
+EXPLAINS = ("G101", "G103", "G105", "G108", "G112", "G303", "G402")
 REQUIRES: tuple[str, ...] = ()
 
 # Normalised data differ between samples by all of their norm; below a thousandth nothing is left.
@@ -40,7 +40,7 @@ def check(case: Case) -> Iterator[Finding]:
     for op in ops:
         if op.kind != "normalization" or not op.on_path or op.output is None:
             continue
-        arrives = max((_between(ops[i]) for i in op.sources), default=_data(op))
+        arrives = max((_arriving(ops, i) for i in op.sources), default=_data(op))
         shares = op.output.between is None or op.output.between < ERASED
         if arrives < APART or not (op.output.rms < ERASED * _gain(case, op) or shares):
             continue
@@ -68,6 +68,23 @@ def check(case: Case) -> Iterator[Finding]:
             confidence=0.9,
         )
         return
+
+
+def _arriving(ops: tuple[Op, ...], index: int) -> float:
+    """Difference between samples of the nearest op upstream of which it was measured."""
+    stack, seen = [index], set[int]()
+    while stack:
+        at = stack.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        output = ops[at].output
+        if output is not None and output.between is not None:
+            return output.between
+        if ops[at].inputs is not None and not ops[at].sources:
+            return _data(ops[at])
+        stack.extend(ops[at].sources)
+    return 0.0
 
 
 def _between(op: Op) -> float:

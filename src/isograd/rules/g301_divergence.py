@@ -46,8 +46,10 @@ def check(case: Case) -> Iterator[Finding]:
         return
     if not training.loss or not math.isfinite(training.loss[0]):
         return
-    broke = bool(training.stopped) and not math.isfinite(training.loss[-1])
-    if broke and training.broke is not None and not runs_away(training):
+    broke = bool(training.stopped) and (
+        not math.isfinite(training.loss[-1]) or _tripled(training.loss)
+    )
+    if broke and (training.broke is not None or case.located) and not runs_away(training):
         return  # a step broke while all was calm: G601 says where
     if not broke and (len(training.loss) < MINIMUM_STEPS or not _runs_away(training.loss)):
         return
@@ -74,6 +76,11 @@ def check(case: Case) -> Iterator[Finding]:
         confidence=0.95 if broke else 0.8,
         step=len(training.loss) - 1,
     )
+
+
+def _tripled(loss: tuple[float, ...]) -> bool:
+    """True if the last loss before a gradient broke is far above the first."""
+    return abs(loss[-1]) > GROWTH * abs(loss[0])
 
 
 def _runs_away(loss: tuple[float, ...]) -> bool:

@@ -28,6 +28,7 @@ from statistics import median
 
 from isograd.records import Evidence, Finding
 from isograd.rules.case import Case
+from isograd.rules.scale import SCALED, loss_scale, power_of_two
 
 CODE = "G304"
 EXPLAINS = ("G303", "G402")
@@ -45,10 +46,15 @@ def check(case: Case) -> Iterator[Finding]:
     training = case.training
     if training is None or not training.clip_ratio:
         return
-    ratio = median(training.clip_ratio)
+    scale = loss_scale(case)
+    # Of the gradient of the loss itself, whatever a scaler multiplies it with in between.
+    seen = [ratio * scale for ratio in training.clip_ratio if math.isfinite(ratio)]
+    if not seen:
+        return
+    ratio = median(seen)
     adaptive = training.optimizer is not None and training.optimizer.adaptive
     limit = LANDED_ADAPTIVE if adaptive else LANDED
-    if not 0 <= ratio < limit or _loss_scale(ratio):
+    if not 0 <= ratio < limit or (scale < SCALED and power_of_two(ratio)):
         return
     if ratio == 0:
         half = {op.output.dtype for op in case.snapshot.ops if op.output} & set(HALF)
@@ -56,9 +62,10 @@ def check(case: Case) -> Iterator[Finding]:
         return
     yield Finding(
         CODE,
-        f"clipped away: the optimizer sees {ratio:.2g} of the gradient",
+        f"clipped away: the optimizer sees {ratio:.2g} of the gradient"
+        + (", which is clipped while the loss scale is still in it" if scale >= SCALED else ""),
         "error",
-        "clipping",
+        "precision" if scale >= SCALED else "clipping",
         evidence=(
             Evidence(
                 "gradient norm at the optimizer / after backward",
@@ -68,12 +75,16 @@ def check(case: Case) -> Iterator[Finding]:
                 "median over the steps",
             ),
         ),
-        advice=(
-            "set the clipping threshold near the usual gradient norm, not far below it",
-            "clip after unscaling if a loss scaler is used",
-        ),
+        advice=_SCALED if scale >= SCALED else _FAR,
         confidence=0.9,
     )
+
+
+_FAR = (
+    "set the clipping threshold near the usual gradient norm, not far below it",
+    "clip after unscaling if a loss scaler is used",
+)
+_SCALED = ("call `scaler.unscale_(optimizer)` before `clip_grad_norm_`",)
 
 
 def _lost(dtype: str) -> Finding:
@@ -104,14 +115,6 @@ def _cleared() -> Finding:
     )
 
 
-def _loss_scale(ratio: float) -> bool:
-    """True for an exact power of two, as a loss scaler uses."""
-    if ratio <= 0:
-        return False
-    power = math.log2(ratio)
-    return abs(power - round(power)) < 1e-3
-
-
 # Chinese for the texts above, by template.
 ZH = {
     "gradients are zero when the optimizer steps: they were scaled down below {dtype}": (
@@ -131,6 +134,11 @@ ZH = {
         "梯度几乎被裁剪掉：优化器只看到其中的 {x}"
     ),
     "gradient norm at the optimizer / after backward": "优化器处的梯度范数 / 反向之后的范数",
+    "clipped away: the optimizer sees {x} of the gradient, which is clipped while the loss scale "
+    "is still in it": "梯度几乎被裁剪掉：优化器只看到其中的 {x}，裁剪时损失缩放尚未还原",
+    "call `scaler.unscale_(optimizer)` before `clip_grad_norm_`": (
+        "在 `clip_grad_norm_` 之前调用 `scaler.unscale_(optimizer)`"
+    ),
     "median over the steps": "各步的中位数",
     "set the clipping threshold near the usual gradient norm, not far below it": (
         "把裁剪阈值设在通常的梯度范数附近，而不是远低于它"

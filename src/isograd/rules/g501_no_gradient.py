@@ -96,24 +96,25 @@ def _not_owned(case: Case, names: list[str]) -> bool:
 
 def _none_reached(case: Case) -> Finding:
     parameters = case.snapshot.parameters
-    reasons = {stats.missing.reason for stats in parameters.values() if stats.missing}
-    unused = reasons <= {"unused", "frozen"}
-    first = next(stats.missing for stats in parameters.values() if stats.missing)
-    detail = "the step does not use the model it is given" if unused else first.detail
+    missing = [stats.missing for stats in parameters.values() if stats.missing]
+    frozen = all(m.reason == "frozen" for m in missing)
+    used = [m for m in missing if m.reason not in ("unused", "frozen")]
+    # A line says more than none.
+    first = next((m for m in used if m.source), used[0] if used else missing[0])
+    detail = "the step does not use the model it is given" if not used else first.detail
+    if frozen:
+        detail = "requires_grad is False for all of them"
     return Finding(
         CODE,
         f"no gradient reaches any parameter: {detail}",
         "error",
-        "graph-cut",
+        "frozen" if frozen else _CAUSES.get(first.reason, "graph-cut"),
         where=tuple(parameters),
         source=first.source,
         evidence=(
             Evidence("parameters without gradient", len(parameters), f"of {len(parameters)}"),
         ),
-        advice=(
-            "call the `model` that `step(model)` receives, not one from outside",
-            "look for `detach`, `.data`, `.tolist()` or `torch.tensor(...)` on the way to the loss",
-        ),
+        advice=_ALL_FROZEN if frozen else _NONE,
         confidence=0.95,
     )
 
@@ -180,6 +181,14 @@ def _twins(case: Case) -> set[str]:
     return {name for name in parameters if name.partition(".")[0] in cut}
 
 
+_ALL_FROZEN = (
+    "`requires_grad_(True)` on what is meant to be trained: a backbone was meant, or the model was "
+    "loaded for inference",
+)
+_NONE = (
+    "call the `model` that `step(model)` receives, not one from outside",
+    "look for `detach`, `.data`, `.tolist()` or `torch.tensor(...)` on the way to the loss",
+)
 _ELSEWHERE = ("nothing to do: another loss of the same iteration reaches them",)
 _TWIN = ("nothing to do for a target, teacher or EMA net; `requires_grad_(False)` says so openly",)
 _ADVICE: dict[str, tuple[str, ...]] = {
@@ -198,6 +207,10 @@ _ADVICE: dict[str, tuple[str, ...]] = {
 
 # Chinese for the texts above, by template.
 ZH = {
+    "`requires_grad_(True)` on what is meant to be trained: a backbone was meant, or the model was "
+    "loaded for inference": (
+        "对要训练的部分调用 `requires_grad_(True)`：可能本想只冻结主干，或模型是为推理加载的"
+    ),
     "nothing to do: another loss of the same iteration reaches them": (
         "无需处理：同一迭代中的另一个损失会到达它们"
     ),

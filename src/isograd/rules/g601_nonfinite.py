@@ -27,18 +27,31 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from isograd.records import Evidence, Finding, Op, Snapshot, Training
+from isograd.records.bad_step import BadStep
 from isograd.records.finding import Cause
+from isograd.rules.bad_steps import HALF, found
+from isograd.rules.bad_steps import ZH as FOUND_ZH
 from isograd.rules.case import Case, span
 from isograd.rules.trend import runs_away
 
 CODE = "G601"
-EXPLAINS = ("G101", "G102", "G103", "G104", "G105", "G108", "G112", "G301", "G303", "G402", "G604")
+EXPLAINS = (
+    *("G101", "G102", "G103", "G104", "G105", "G106", "G108", "G112", "G301", "G303", "G402"),
+    *("G403", "G603", "G604", "G606"),
+)
 REQUIRES: tuple[str, ...] = ()
 
 
-HALF = ("float16", "bfloat16")
 # A weight of the loss that only a loss scaler gives.
 SCALED = 1024.0
+_CLEAN = (
+    "clean the data: `torch.isfinite(x).all()` before the model",
+    "check the normalisation of the inputs (division by a zero standard deviation)",
+)
+_BEFORE = (
+    "an earlier step or the checkpoint wrote them: load one from before",
+    "look at the step before: its loss or gradient was not finite",
+)
 # Ops that write infinities on purpose.
 _MASKS = ("masked_fill", "masked_fill_", "where", "add", "__add__")
 
@@ -46,13 +59,33 @@ _MASKS = ("masked_fill", "masked_fill_", "where", "add", "__add__")
 def check(case: Case) -> Iterator[Finding]:
     """One finding: the first op, forward if the loss is not finite, else backward."""
     training = case.training
-    start = list(_judged(case.snapshot, 0))
+    bad = case.found
+    if bad is not None and bad.located and (training is None or not runs_away(training)):
+        scaled = any((call.weight or 0.0) >= SCALED for call in case.snapshot.losses)
+        half = any(o.output is not None and o.output.dtype in HALF for o in case.snapshot.ops)
+        low = scaled or (half and bad.phase == "backward")
+        located = found(bad, CODE, _advised(bad), low=low and bad.phase != "data")
+        skipped = bad.step is None and _skipped(case.snapshot, training)
+        quiet = replace(located, severity="info", cause="none")
+        yield quiet if skipped else _proved(case, located)
+        return
+    start = [_proved(case, finding) for finding in _judged(case.snapshot, 0)]
     if _skipped(case.snapshot, training):
         start = [replace(f, severity="info", cause="none") for f in start]
     yield from start
     if start or training is None or training.broke is None or runs_away(training):
         return
-    yield from _judged(training.broke, max(0, len(training.loss) - 1))
+    step = max(0, len(training.loss) - 1)
+    yield from (_proved(case, finding) for finding in _judged(training.broke, step))
+
+
+def _proved(case: Case, finding: Finding) -> Finding:
+    """The same, laid to the precision if the training does not break in float32."""
+    if case.replay("float32") is None or not (case.training and case.training.stopped):
+        return finding
+    return replace(
+        finding, cause="precision", advice=(*finding.advice, "in float32 it does not happen")
+    )
 
 
 def _skipped(snapshot: Snapshot, training: Training | None) -> bool:
@@ -88,10 +121,7 @@ def _weights(sick: list[str]) -> Finding:
         "numerics",
         where=tuple(sick),
         evidence=(Evidence("parameters that are not finite", len(sick), "parameters", 0),),
-        advice=(
-            "an earlier step or the checkpoint wrote them: load one from before",
-            "look at the step before: its loss or gradient was not finite",
-        ),
+        advice=_BEFORE,
         confidence=0.99,
     )
 
@@ -166,14 +196,7 @@ def _forward(snapshot: Snapshot, broken: list[str]) -> Finding:
             Evidence("non-finite entries of its output", count, "entries", 0),
             *_ranges(op),
         ),
-        advice=(
-            (
-                "clean the data: `torch.isfinite(x).all()` before the model",
-                "check the normalisation of the inputs (division by a zero standard deviation)",
-            )
-            if from_data
-            else _advice(op)
-        ),
+        advice=(_CLEAN if from_data else _advice(op)),
         confidence=0.95 if op else 0.6,
     )
 
@@ -243,8 +266,19 @@ def _ranges(op: Op | None) -> tuple[Evidence, ...]:
     )
 
 
+def _advised(bad: BadStep) -> tuple[str, ...]:
+    if bad.phase == "data":
+        return _CLEAN
+    if bad.phase in ("weights", "buffers"):
+        return _BEFORE
+    return _advice_for((bad.call or bad.op).strip("_"))
+
+
 def _advice(op: Op | None) -> tuple[str, ...]:
-    name = op.name.strip("_") if op else ""
+    return _advice_for(op.name.strip("_") if op else "")
+
+
+def _advice_for(name: str) -> tuple[str, ...]:
     if name in ("log", "log2", "log10", "sqrt", "rsqrt", "div", "truediv", "pow", "reciprocal"):
         return (
             f"keep the argument of `{name}` away from 0: clamp it or add eps inside",
@@ -259,7 +293,8 @@ def _advice(op: Op | None) -> tuple[str, ...]:
 
 
 # Chinese for the texts above, by template.
-ZH = {
+ZH = FOUND_ZH | {
+    "in float32 it does not happen": "用 float32 时不会发生",
     "`{op}` overflows in {dtype}: {n} infinite entries, and a later op hides them": (
         "`{op}` 在 {dtype} 中溢出：{n} 个元素为无穷大，被后面的算子掩盖"
     ),

@@ -25,7 +25,7 @@ from isograd.records import Evidence, Finding
 from isograd.rules.case import Case
 
 CODE = "G602"
-EXPLAINS = ("G402",)
+EXPLAINS = ("G402", "G606")
 REQUIRES: tuple[str, ...] = ()
 NO_STEP = "the optimizer took no step"
 

@@ -26,7 +26,7 @@ from isograd.records import Evidence, Finding
 from isograd.rules.case import Case
 
 CODE = "G604"
-EXPLAINS = ("G101", "G105", "G108", "G303", "G308", "G402")
+EXPLAINS = ("G101", "G105", "G108", "G303", "G308", "G402", "G606")
 REQUIRES: tuple[str, ...] = ()
 
 LOST = 0.9

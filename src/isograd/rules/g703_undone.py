@@ -95,9 +95,14 @@ def _best(loss: tuple[float, ...]) -> tuple[float, int]:
 
 
 def _outside(training: Training) -> float:
-    """Largest growth of a weight that its updates cannot explain, over the training."""
+    """Largest growth of a weight that its updates cannot explain, over the training.
+
+    Where only some steps were recorded whole, those between them may have updated it: 1.
+    """
     largest = 1.0
     for track in training.parameters.values():
+        if len(track.weight) < len(training.loss) - 1:
+            continue
         product = 1.0
         for now, after, update in zip(track.weight, track.weight[1:], track.update, strict=False):
             reached = now + update  # a norm grows by the norm of the update at most

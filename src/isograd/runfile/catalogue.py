@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from isograd.runfile import segments
+from isograd.runfile import bad_steps, segments
 from isograd.runfile.frames import MAGIC, Frame, Kind, decode_json
 from isograd.runfile.layout import Layout
 from isograd.runfile.log import alive
@@ -34,7 +34,9 @@ class Summary:
         modified: Unix time of the last write, in seconds.
         last_step: The last training step of the first rank; None before the first.
         loss: Loss at that step; None if it was not recorded.
-        verdict: How it ended; None if it is running or was interrupted.
+        verdict: What was concluded; None if it is running or was interrupted.
+        ok: True if it ended without an alarm; None if that is not known.
+        ending: How the program ended, if it did not end well by itself.
         running: True if its process lives, as far as can be seen.
         size: Bytes of all its files.
         ranks: Ranks that left a file.
@@ -46,6 +48,8 @@ class Summary:
     last_step: int | None
     loss: float | None
     verdict: str | None
+    ok: bool | None
+    ending: str
     running: bool
     size: int
     ranks: tuple[int, ...]
@@ -96,11 +100,12 @@ def summarize(directory: Path) -> Summary:
     ranks = segments.ranks(directory)
     files = own_files(directory)
     states = [path.stat() for path in files]
-    step, loss, verdict, meta = None, None, None, {}
+    step, loss, verdict, ok, how, meta = None, None, None, None, "", {}
     for number, path in reversed(segments.segments(directory, ranks[0])):
         end = _end(path)
         meta = meta or end.meta
-        verdict = end.verdict if verdict is None and step is None else verdict
+        if verdict is None and step is None:
+            verdict, ok, how = end.verdict, end.ok, end.ending
         step, loss = end.step, end.loss
         if step is not None or number == 0:
             break
@@ -113,6 +118,8 @@ def summarize(directory: Path) -> Summary:
         last_step=step,
         loss=loss,
         verdict=verdict,
+        ok=ok,
+        ending=how,
         running=verdict is None and _lives(meta, modified),
         size=sum(state.st_size for state in states),
         ranks=ranks,
@@ -125,7 +132,10 @@ def own_files(directory: Path) -> list[Path]:
     return [
         directory / name
         for name in names
-        if segments.parse_name(name.removesuffix(segments.UNFINISHED)) is not None
+        if (
+            segments.parse_name(name.removesuffix(segments.UNFINISHED)) is not None
+            or bad_steps.is_own(name)
+        )
         and not (directory / name).is_symlink()
     ]
 
@@ -158,6 +168,8 @@ class _End:
     step: int | None
     loss: float | None
     verdict: str | None
+    ok: bool | None
+    ending: str
 
 
 def _end(path: Path) -> _End:
@@ -171,14 +183,17 @@ def _end(path: Path) -> _End:
             break
         size *= 8
     verdict: str | None = None
+    ok: bool | None = None
+    how = ""
     for frame in frames:
         data = _json(frame) if frame.kind in (Kind.VERDICT, Kind.HEADER) else {}
         if frame.kind == Kind.VERDICT:
-            verdict = str(data.get("verdict", ""))
+            verdict, how = str(data.get("verdict", "")), str(data.get("ending") or "")
+            ok = data.get("ok") if isinstance(data.get("ok"), bool) else None
         elif frame.kind == Kind.HEADER and isinstance(data.get("meta"), dict):
-            meta, verdict = data["meta"], None
+            meta, verdict, ok, how = data["meta"], None, None, ""
     step = rows[-1].step if rows else None
-    return _End(meta, step, _loss(path, rows[-1]) if rows else None, verdict)
+    return _End(meta, step, _loss(path, rows[-1]) if rows else None, verdict, ok, how)
 
 
 def _loss(path: Path, row: Frame) -> float | None:

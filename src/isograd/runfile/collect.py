@@ -39,6 +39,7 @@ class Collector:
         self._snapshots: list[tuple[int, dict[str, Any]]] = []
         self._verdict: str | None = None
         self._ok: bool | None = None
+        self._how = ""
         self._damage: list[Damage] = []
         self._file = ""
         self._first: dict[str, Any] | None = None
@@ -110,6 +111,7 @@ class Collector:
             snapshots=Snapshots(self._snapshots),
             verdict=self._verdict,
             ok=self._ok,
+            ending=self._how,
             damage=tuple(self._damage),
         )
 
@@ -151,6 +153,7 @@ class Collector:
         facts = {key: data.get(key) for key in ("rank", "world_size")}
         if str(data.get("session")) not in self._sessions:  # a new process wrote from here on
             self._verdict = self._ok = None
+            self._how = ""
         self._sessions[str(data.get("session"))] = {**data["meta"], **facts}
 
     def _layout(self, frame: Frame) -> None:
@@ -180,6 +183,7 @@ class Collector:
         data = decode_json(frame)
         self._verdict = str(data["verdict"])
         self._ok = data.get("ok") if isinstance(data.get("ok"), bool) else None
+        self._how = str(data.get("ending") or "")
 
 
 class _Parts:

@@ -8,7 +8,6 @@ import re
 import socket
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,8 @@ def facts() -> dict[str, Any]:
         "host": _or_none(socket.gethostname),
         "pid": os.getpid(),
         "git_commit": git_commit(Path.cwd()) if _or_none(os.getcwd) else None,
-        "isograd": version("isograd"),
+        # Not from installed metadata: a clone on the path has none.
+        "isograd": getattr(sys.modules.get("isograd"), "__version__", None),
         "python": platform.python_version(),
         **{name: getattr(module, "__version__", None) for name, module in known.items()},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -136,10 +137,10 @@ class Log:
         if self._file.open(self.path, self._opening(), keep=self._keep) and resumed:
             self.write(self._header(), Kind.HEADER)
 
-    def next_seq(self) -> int:
-        """Number of the next record."""
-        self._seq += 1
-        return self._seq - 1
+    def next_seq(self, count: int = 1) -> int:
+        """Number of the next record, or of the first of several."""
+        self._seq += count
+        return self._seq - count
 
     def declare(self, layout: Layout) -> None:
         """Append what rows of a layout mean."""
@@ -149,19 +150,21 @@ class Log:
         if self.write(frame, Kind.LAYOUT):
             self.declared.add(layout.schema)
 
-    def write(self, frame: bytes | bytearray, kind: int = 0, step: int = 0) -> bool:
-        """Append a frame; True if it was kept."""
+    def write(self, frame: bytes | bytearray, kind: int = 0, step: int | Sequence[int] = 0) -> bool:
+        """Append a frame, or several of rows with their steps; True if they were kept."""
+        steps = (step,) if isinstance(step, int) else step
         file = self._file
         lost = file.lost
         if not file.write(frame):
             return False
         if kind == _STEP:
-            self._recent.append(self._number)
+            self._recent.extend([self._number] * len(steps))
         elif kind != _LAYERS:
             self.other_bytes += len(frame)
         if self._first_step is None and kind in (_STEP, _LAYERS):
-            self._first_step = step
-        self._summary.count(kind, step, len(frame))
+            self._first_step = steps[0]
+        for each in steps:
+            self._summary.count(kind, each, len(frame))
         if lost:
             self._tell(lost)
         if self._thinning is not None:

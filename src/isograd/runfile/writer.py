@@ -13,6 +13,7 @@ from typing import Any
 from isograd.records import codec
 from isograd.records.finding import Finding
 from isograd.records.snapshot import Snapshot
+from isograd.runfile import brief
 from isograd.runfile.frames import NO_STEP, Flag, Kind, encode, encode_json
 from isograd.runfile.layout import Layout, RowFrame
 from isograd.runfile.log import Log
@@ -131,6 +132,31 @@ class RunWriter:
             self._log.dense.saw(step, anomalous)
             self._row(self._rows, step, (time.time(), *scalars), values, anomalous)
 
+    def brief(
+        self, scalars: Sequence[str], steps: Sequence[int], numbers: Sequence[Sequence[float]]
+    ) -> None:
+        """Append several steps of which only numbers of the whole step are known, in one write.
+
+        Args:
+            scalars: Names of the numbers; `time` is added in front.
+            steps: Training steps, growing, and above all before.
+            numbers: `time` (seconds since 1970) and the numbers of each step, [steps, 1 + scalars].
+
+        Raises:
+            ValueError: If the numbers do not fit.
+        """
+        if not self._mine() or not len(steps):
+            return
+        with self._lock:
+            frame = self._frame("steps", (), (), ("time", *scalars))
+            log = self._log
+            if frame.schema not in log.declared:
+                log.declare(frame.layout)
+            for step in steps:
+                log.dense.saw(step, False)
+            data = brief.frames(frame.layout, log.next_seq(len(steps)), steps, numbers)
+            log.write(data, frame.kind, steps)
+
     def layers(
         self,
         step: int,
@@ -179,19 +205,20 @@ class RunWriter:
             with self._lock:
                 self._small(encode(Kind.TEXT, text.encode(), step=step, seq=self._log.next_seq()))
 
-    def close(self, verdict: str = "", *, ok: bool | None = None) -> None:
+    def close(self, verdict: str = "", *, ok: bool | None = None, ending: str = "") -> None:
         """End the run; a second call does nothing.
 
         Args:
-            verdict: How it ended, in one line.
+            verdict: What was concluded, in one line.
             ok: True if without an alarm.
+            ending: How the program ended, if it did not end well by itself.
         """
         if not self._mine():
             return
         with self._lock:
             self._open = False
-            ending = {"verdict": verdict, "ok": ok, "time": time.time()}
-            self._log.write(encode_json(Kind.VERDICT, ending, seq=self._log.next_seq()))
+            last = {"verdict": verdict, "ok": ok, "ending": ending, "time": time.time()}
+            self._log.write(encode_json(Kind.VERDICT, last, seq=self._log.next_seq()))
             self._log.close()
 
     def __enter__(self) -> RunWriter:

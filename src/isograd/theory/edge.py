@@ -99,7 +99,7 @@ def edge_of_chaos(activation: ActivationLike, sigma_b: float = 0.0) -> EdgePoint
         ValueError: If `sigma_b` is negative or not finite.
 
     Example:
-        >>> edge_of_chaos("tanh").sigma_w, round(edge_of_chaos("relu").sigma_w ** 2, 12)
+        >>> round(edge_of_chaos("tanh").sigma_w, 12), round(edge_of_chaos("relu").sigma_w ** 2, 12)
         (1.0, 2.0)
         >>> round(edge_of_chaos("tanh", 0.05**0.5).sigma_w ** 2, 4)
         1.761

@@ -62,8 +62,8 @@ def q_slope(q: float, activation: ActivationLike, sigma_w: float) -> float:
         ValueError: If a number is negative or not finite.
 
     Example:
-        >>> round(q_slope(0.7, "relu", 2**0.5), 12), q_slope(0.0, "tanh", 0.9) == 0.9**2
-        (1.0, True)
+        >>> round(q_slope(0.7, "relu", 2**0.5), 12), round(q_slope(0.0, "tanh", 0.9), 12)
+        (1.0, 0.81)
     """
     known, q = get(activation), at_least("q", q, 0)
     sigma_w = at_least("sigma_w", sigma_w, 0)

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from typing import Any
 
-import torch.nn.functional as F
-from torch import nn
-
-from isograd.fixes.calls import Replaced, inside
+from isograd.fixes import places
 from isograd.fixes.catalogue import weights
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.layers import SIGMA_W, activation_name, hidden_activations, put, weighted
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.layers import (
+    SIGMA_W,
+    activation_name,
+    hidden_activations,
+    layer_classes,
+    weighted,
+)
+from isograd.fixes.patches.source import Source
+from isograd.fixes.places import New
+from isograd.fixes.prediction import product
 from isograd.fixes.setup import Setup
 from isograd.records import Finding, Op
 from isograd.records.fix import Fix
 
-_NEW: dict[str, tuple[type[nn.Module], Any, str]] = {
-    "relu": (nn.ReLU, F.relu, "He"),
-    "gelu": (nn.GELU, F.gelu, "scaled"),
-    "elu": (nn.ELU, F.elu, "scaled"),
-    "selu": (nn.SELU, F.selu, "LeCun"),
-    "tanh": (nn.Tanh, F.tanh, "LeCun"),
-    "leaky_relu": (nn.LeakyReLU, F.leaky_relu, "He"),
+_NEW = {
+    "relu": (New("ReLU", "relu"), "He"),
+    "gelu": (New("GELU", "gelu"), "scaled"),
+    "elu": (New("ELU", "elu"), "scaled"),
+    "selu": (New("SELU", "selu"), "LeCun"),
+    "tanh": (New("Tanh", "tanh"), "LeCun"),
+    "leaky_relu": (New("LeakyReLU", "leaky_relu"), "He"),
 }
 _WANTED = {
     "sigmoid": ("relu", "selu", "elu", "tanh"),
@@ -56,43 +60,28 @@ class Activation(Kind):
             return
         old = max(dict.fromkeys(names), key=names.count)
         ops = [op for op in (*extra, *hidden) if activation_name(op) == old]
-        modules, lines, calls, single = _places(case, ops, old)
-        redraw = any(True for _ in weighted(case.setup.model))
-        for new in _WANTED[old]:
+        where = places.found(case.setup.model, ops)
+        model = case.setup.model
+        redraw = any(True for _ in weighted(model))
+        for name in _WANTED[old]:
             if old == "relu" and case.finding.cause != "dead-units":
                 continue
-            sigma = SIGMA_W[new]
-            parameters = {
-                "from": old,
-                "to": new,
-                "modules": modules,
-                "classes": single,
-                "calls": calls,
-                "lines": lines,
-                "sigma_w": sigma if redraw else None,
-            }
+            (new, draws), sigma = _NEW[name], SIGMA_W[name]
+            swap = places.lines(where, new)
             yield Proposal(
-                f"{_NEW[new][0].__name__} instead of {old}, {_NEW[new][2]} initialisation",
-                parameters,
-                weights.predicted(case.setup.model, case.snapshot, sigma),
-                f"# nn.{_NEW[new][0].__name__}() instead of {old}, then:\n"
-                + weights.lines("model", "nn", sigma),
+                f"{new.module} instead of {old}, {draws} initialisation",
+                {"from": old, "to": name, **where, "sigma_w": sigma if redraw else None},
+                product(model, case.snapshot, sigma, name),
+                swap
+                and swap
+                + weights.lines("model", "nn", sigma, classes=layer_classes(model)) * redraw,
                 f"Put {old} back.",
                 weight=1.5,
             )
 
     def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
         """Replace modules and calls; draw the weights."""
-        new, function, _ = _NEW[parameters["to"]]
-        for path in parameters["modules"]:
-            put(setup.model, path, new())
-        if parameters["calls"]:
-
-            def instead(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-                return function(args[0] if args else kwargs["input"])
-
-            calls, lines = parameters["calls"], parameters["lines"]
-            inside(setup.model, lambda: Replaced(calls, lines, instead))
+        places.changed(setup.model, parameters, _NEW[parameters["to"]][0])
         if parameters["sigma_w"]:
             for _, layer in weighted(setup.model):
                 weights.draw(layer, parameters["sigma_w"])
@@ -100,74 +89,10 @@ class Activation(Kind):
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """Constructors and calls of the old one, and the weights."""
-        p = fix.parameters
-        new = _NEW[p["to"]][0].__name__
-        done = 0
-        if p["modules"]:
-            for call in source.calls(p["classes"]):
-                prefix, _, _ = source.entry.code(call.func).rpartition(".")
-                if not prefix and new not in source.entry.text:
-                    prefix = source.nn()
-                source.entry.replace(call, f"{prefix}.{new}()" if prefix else f"{new}()")
-                done += 1
-            for node in ast.walk(source.entry.tree):
-                # A class that is handed on: `act=nn.Sigmoid`.
-                bare = isinstance(node, ast.Attribute) and node.attr in p["classes"]
-                parent = source.entry.parents.get(node)
-                if bare and not (isinstance(parent, ast.Call) and parent.func is node):
-                    prefix, _, _ = source.entry.code(node).rpartition(".")
-                    source.entry.replace(node, f"{prefix}.{new}")
-                    done += 1
-        for line in p["lines"] if p["calls"] else ():
-            for file, call in source.calls_at(line, p["calls"]):
-                text = file.code(call.func)
-                base = text.rpartition(".")[0]
-                if isinstance(call.func, ast.Attribute) and base not in ("torch", "F"):
-                    if text.startswith(source.alias("torch.nn.functional", file) + "."):
-                        file.replace(call.func, f"{base}.{p['to']}")
-                    else:  # a method: x.sigmoid()
-                        name = source.alias("torch", file) + ".nn.functional." + p["to"]
-                        file.replace(call, f"{name}({base})")
-                else:
-                    where = source.alias("torch.nn.functional", file)
-                    inner = file.code(call.args[0])
-                    file.replace(call, f"{where}.{p['to']}({inner})")
-                done += 1
-        if not done:
-            raise NotInSourceError(f"no {p['from']} was found in {source.entry.path.name}")
-        if p["sigma_w"]:
-            source.after_model(
-                weights.lines(source.model_name or "model", source.nn(), p["sigma_w"])
-            )
+        places.edited(source, fix.parameters, _NEW[fix.parameters["to"]][0])
+        if fix.parameters["sigma_w"]:
+            weights.edit(source, fix.parameters["sigma_w"])
 
 
 def _named(op: Op, case: Case) -> bool:
     return (op.module or op.name) in case.finding.where and activation_name(op) in _WANTED
-
-
-def _places(
-    case: Case, ops: list[Op], old: str
-) -> tuple[list[str], list[str], list[str], list[str]]:
-    """Modules that are the activation; lines and names of functional calls."""
-    modules: list[str] = []
-    lines: list[str] = []
-    calls: list[str] = []
-    classes: list[str] = []
-    known = dict(case.setup.model.named_modules())
-    for op in ops:
-        module = known.get(op.module)
-        if module is not None and not any(True for _ in module.parameters()) and op.module:
-            named = type(module).__name__.lower() in (old, old.replace("_", ""), f"{old}2d")
-            if named or not list(module.children()):
-                modules.append(op.module)
-                classes.append(type(module).__name__)
-                continue
-        if op.source is not None:
-            lines.append(op.source)
-            calls.append(op.name)
-    return (
-        list(dict.fromkeys(modules)),
-        list(dict.fromkeys(lines)),
-        list(dict.fromkeys(calls)),
-        list(dict.fromkeys(classes)),
-    )

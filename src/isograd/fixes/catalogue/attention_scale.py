@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
-import torch
+from torch import Tensor
 
-from isograd.fixes.calls import Replaced, inside
-from isograd.fixes.expressions import call_of, subject, wrapped
-from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.source import Source
-from isograd.fixes.setup import Setup
-from isograd.records import Finding
-from isograd.records.fix import Fix
-
-_NAMES = ("softmax", "_softmax", "softmax_")
+from isograd.fixes.before_softmax import BeforeSoftmax, lines_of, softmaxes
+from isograd.fixes.catalogue.qk_norm import product_before
+from isograd.fixes.expressions import wrapped
+from isograd.fixes.kind import Case, Proposal, register
 
 
 @register
-class AttentionScale(Kind):
+class AttentionScale(BeforeSoftmax):
     """The logits of a softmax over keys times a factor."""
 
     name = "attention-scale"
@@ -27,42 +23,28 @@ class AttentionScale(Kind):
     reference = "Vaswani et al. (2017)"
 
     def proposals(self, case: Case) -> Iterator[Proposal]:
-        """So that the largest logit is about 3, and a tenth of that."""
-        hit = [op for op in case.snapshot.ops if op.attention is not None and op.name in _NAMES]
-        lines = sorted({op.source for op in hit if op.source is not None})
+        """1/sqrt(d) of the head; and so that the largest logit is about 3, and a tenth of it."""
+        hit = softmaxes(case)
+        lines = lines_of(hit)
         largest = max((op.attention.logit_max for op in hit if op.attention), default=0.0)
         if not lines or largest <= 0:
             return
-        for wanted in (3.0, 0.3):
-            factor = float(f"{wanted / largest:.2g}")
+        factors = [float(f"{wanted / largest:.2g}") for wanted in (3.0, 0.3)]
+        width = next((d for d in (product_before(case.snapshot, op)[1] for op in hit) if d), 0)
+        if width > 1 and largest > math.sqrt(width):
+            factors.insert(0, float(f"{1 / math.sqrt(width):.4g}"))
+        for factor in dict.fromkeys(factors):
             yield Proposal(
                 f"attention logits times {factor:g}",
                 {"factor": factor, "lines": lines},
-                snippet=f"logits = {factor:g} * logits  # before the softmax\n",
                 undo="Remove the factor.",
                 weight=0.7,
             )
 
-    def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
-        """Scale what enters the softmax."""
-        factor, lines = parameters["factor"], parameters["lines"]
+    def value(self, logits: Tensor, parameters: dict[str, Any]) -> Tensor:
+        """Scaled."""
+        return logits * parameters["factor"]
 
-        def instead(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if args and isinstance(args[0], torch.Tensor):
-                return func(args[0] * factor, *args[1:], **kwargs)
-            return func(*args, **kwargs)
-
-        inside(setup.model, lambda: Replaced(_NAMES, lines, instead))
-        return setup
-
-    def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
-        """The argument of the softmax."""
-        factor = fix.parameters["factor"]
-        for line in fix.parameters["lines"]:
-            file, call = call_of(source, line, _NAMES)
-            text, method = subject(file, call)
-            scaled = f"{factor:g} * {wrapped(text)}"
-            if method:
-                file.replace(call.func.value, f"({scaled})")  # type: ignore[attr-defined]
-            else:
-                file.replace(call.args[0], scaled)
+    def text(self, logits: str, parameters: dict[str, Any], torch_name: str) -> str:
+        """Scaled."""
+        return f"{parameters['factor']:g} * {wrapped(logits)}"

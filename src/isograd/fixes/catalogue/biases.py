@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.layers import weighted
+from isograd.fixes.layers import as_source, layer_classes, weighted
 from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
@@ -26,9 +26,15 @@ class Biases(Kind):
     def proposals(self, case: Case) -> Iterator[Proposal]:
         """Where a bias outweighs what the weights bring."""
         for _, layer in weighted(case.setup.model):
-            if layer.bias is not None and float(layer.bias.detach().abs().max()) > 1:
+            bias = layer.bias
+            if isinstance(bias, Tensor) and float(bias.detach().abs().max()) > 1:
                 yield Proposal(
-                    "biases start at 0", {}, None, _lines("model", "nn"), "Remove the loop.", 0.8
+                    "biases start at 0",
+                    {},
+                    None,
+                    _lines("model", "nn", layer_classes(case.setup.model)),
+                    "Remove the loop.",
+                    0.8,
                 )
                 return
 
@@ -41,13 +47,13 @@ class Biases(Kind):
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """A loop before the return, as biases may be set after the model is built."""
-        source.before_return(_lines(source.model_name or "model", source.nn()))
+        source.before_return(_lines(source.name("model"), source.nn(), source.sites.layers))
 
 
-def _lines(model: str, nn_name: str) -> str:
+def _lines(model: str, nn_name: str, classes: Sequence[str] = ()) -> str:
     return (
         f"for layer in {model}.modules():\n"
-        f"    if isinstance(layer, ({nn_name}.Linear, {nn_name}.Conv1d, {nn_name}.Conv2d)):\n"
+        f"    if isinstance(layer, {as_source(nn_name, classes)}):\n"
         f"        if layer.bias is not None:\n"
         f"            {nn_name}.init.zeros_(layer.bias)\n"
     )

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.optimizer import loop, loop_names, step_line
-from isograd.fixes.patches.source import NotInSourceError, Source, called, set_argument
+from isograd.fixes.patches import loops
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import NotInSourceError, called
 from isograd.fixes.setup import Setup
 from isograd.fixes.stepping import before_step
 from isograd.records import Finding
@@ -40,7 +41,6 @@ class Clipping(Kind):
                 yield Proposal(
                     f"clip the gradient at {limit:g}",
                     {"limit": limit, "add": False},
-                    snippet=f"clip_grad_norm_(model.parameters(), {limit:g})",
                     undo="Put the threshold back.",
                     weight=0.5,
                 )
@@ -49,7 +49,8 @@ class Clipping(Kind):
                 yield Proposal(
                     f"clip the norm of the gradient at {limit:g}",
                     {"limit": limit, "add": True},
-                    snippet=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {limit:g})\n",
+                    snippet="# before optimizer.step():\n"
+                    f"torch.nn.utils.clip_grad_norm_(model.parameters(), {limit:g})\n",
                     undo="Remove the line.",
                     weight=1.0,
                 )
@@ -92,15 +93,11 @@ class Clipping(Kind):
             if len(calls) != 1:
                 raise NotInSourceError("there is not one call that clips")
             name = "max_norm" if called(calls[0]) == "clip_grad_norm_" else "clip_value"
-            set_argument(source.entry, calls[0], name, f"{limit:g}", 1)
+            source.file_of(calls[0]).set_argument(calls[0], name, f"{limit:g}", 1)
             return
-        if source.loop_name is None:
-            _add_loop(source, limit)
-            return
-        loop(source)
-        model, _ = loop_names(source)
-        text = f"{source.nn()}.utils.clip_grad_norm_({model}.parameters(), {limit:g})\n"
-        source.entry.insert(step_line(source), None, text)
+        loops.before_step(
+            source, f"{{nn}}.utils.clip_grad_norm_({{model}}.parameters(), {limit:g})\n"
+        )
 
 
 def _limited(function: Any, limit: float) -> Any:
@@ -110,25 +107,6 @@ def _limited(function: Any, limit: float) -> Any:
         return function(parameters, limit, *args[1:], **kwargs)
 
     return limited
-
-
-def _add_loop(source: Source, limit: float) -> None:
-    """The usual three lines with clipping, as the fourth value of the target."""
-    statement = source.return_statement()
-    names = (source.model_name, source.step_name, source.optimizer_name)
-    if None in names or statement.value is None:
-        raise NotInSourceError("the target does not return model, step and optimizer by name")
-    nn_name = source.nn()
-    source.before_return(
-        f"def train_step(model, optimizer):\n"
-        f"    optimizer.zero_grad()\n"
-        f"    loss = {source.step_name}(model)\n"
-        f"    loss.backward()\n"
-        f"    {nn_name}.utils.clip_grad_norm_(model.parameters(), {limit:g})\n"
-        f"    optimizer.step()\n"
-        f"    return loss\n"
-    )
-    source.entry.replace(statement.value, f"{', '.join(map(str, names))}, train_step")
 
 
 def raw_norms(training: Training) -> list[float]:

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from isograd.fixes.calls import Replaced, around
 from isograd.fixes.expressions import call_of
 from isograd.fixes.kind import Case, Kind, Proposal, register
+from isograd.fixes.patches import modules
 from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import NotInSourceError
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -19,6 +21,10 @@ from isograd.records.fix import Fix
 _INSTEAD = {
     "nll_loss": "cross_entropy",
     "binary_cross_entropy": "binary_cross_entropy_with_logits",
+}
+_CLASSES = {
+    "nll_loss": ("NLLLoss", "CrossEntropyLoss"),
+    "binary_cross_entropy": ("BCELoss", "BCEWithLogitsLoss"),
 }
 
 
@@ -47,7 +53,7 @@ class CrossEntropy(Kind):
         return Proposal(
             f"{new} instead of {name}",
             {"call": name, "line": line},
-            snippet=f"F.{new}(logits, targets)\n",
+            snippet=f"loss = F.{new}(logits, targets)\n",
             undo=f"Put {name} back.",
             weight=0.5,
         )
@@ -64,6 +70,14 @@ class CrossEntropy(Kind):
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """The name of the function."""
         p = fix.parameters
+        if not source.calls_at(p["line"], (p["call"],)):  # a module: `criterion(output, target)`
+            old, new = _CLASSES[p["call"]]
+            built = source.calls((old,))
+            if len(built) != 1:
+                raise NotInSourceError(f"{old} is not built once in your source")
+            file, func = source.file_of(built[0]), built[0].func
+            file.replace(func, modules.class_name(source, file, func, new))
+            return
         file, call = call_of(source, p["line"], (p["call"],))
         new = _INSTEAD[p["call"]]
         if isinstance(call.func, ast.Attribute):

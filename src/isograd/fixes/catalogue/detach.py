@@ -12,7 +12,9 @@ from torch import Tensor
 from isograd.fixes.calls import Replaced, around
 from isograd.fixes.expressions import wrapped
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.source import File, NotInSourceError, Source
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import NotInSourceError
+from isograd.fixes.patches.text import File
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -40,7 +42,6 @@ class Detach(Kind):
             yield Proposal(
                 "keep the graph: no detach" + (f" at {chosen[0]}" if len(chosen) == 1 else ""),
                 {"lines": sorted(set(chosen))},
-                snippet="# remove .detach()\n",
                 undo="Put detach back.",
                 weight=0.4,
             )
@@ -95,7 +96,6 @@ class Grad(Kind):
             yield Proposal(
                 "run " + ", ".join(roots) + " with gradients on",
                 {"roots": roots},
-                snippet="# no torch.no_grad() around it; checkpoint(..., use_reentrant=False)\n",
                 undo="Put it back.",
                 weight=0.4,
             )

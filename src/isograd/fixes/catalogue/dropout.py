@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.source import NotInSourceError, Source, set_argument
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import NotInSourceError
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -31,9 +32,7 @@ class Dropout(Kind):
         strong = [m.p for m in case.setup.model.modules() if isinstance(m, _DROPOUT)]
         for p in (0.1, 0.5):
             if any(now > max(_STRONG, p) for now in strong):
-                yield Proposal(
-                    f"dropout {p}", {"p": p}, snippet=f"nn.Dropout({p})", undo="Put p back."
-                )
+                yield Proposal(f"dropout {p}", {"p": p}, snippet=_lines(p), undo="Put p back.")
 
     def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
         """Set the layers that drop more than a half."""
@@ -50,7 +49,15 @@ class Dropout(Kind):
             first = call.args[0] if call.args else None
             small = isinstance(first, ast.Constant) and float(first.value) <= _STRONG  # type: ignore[arg-type]
             if first is not None and not small:
-                set_argument(source.entry, call, "p", str(fix.parameters["p"]), 0)
+                source.file_of(call).set_argument(call, "p", str(fix.parameters["p"]), 0)
                 done += 1
         if not done:
-            raise NotInSourceError("no strong dropout is built in the file of the target")
+            raise NotInSourceError("no strong dropout is built in your source")
+
+
+def _lines(p: float) -> str:
+    return (
+        f"for layer in model.modules():\n"
+        f'    if "Dropout" in type(layer).__name__ and layer.p > {_STRONG:g}:\n'
+        f"        layer.p = {p:g}\n"
+    )

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isograd.fixes.expressions import data_name, model_calls
+from isograd.fixes.expressions import data_line, model_input
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -25,6 +25,7 @@ class Standardise:
         self._known: dict[Any, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Scale them all."""
         return (
             tuple(self._scaled(i, v) for i, v in enumerate(args)),
             {k: self._scaled(k, v) for k, v in kwargs.items()},
@@ -59,9 +60,11 @@ class InputScale(Kind):
             if op.inputs is not None and not op.sources and op.kind != "loss"
         ]
         if entering:
+            rank = len(entering[0].inputs.shape)  # type: ignore[union-attr]
             yield Proposal(
                 "standardise the inputs",
-                snippet="inputs = (inputs - inputs.mean(0)) / inputs.std(0).clamp_min(1e-6)\n",
+                {"rank": rank},
+                snippet=_line("inputs", rank),
                 undo="Hand the inputs over as they are.",
                 weight=0.6,
             )
@@ -73,14 +76,14 @@ class InputScale(Kind):
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """A line behind the one that makes the data."""
-        calls = model_calls(source)
-        if not calls or not calls[0].args:
-            raise NotInSourceError("the step does not call the model with data")
-        name = data_name(calls[0].args[0])
-        after = source.assigned(name)
-        code = (
-            f"_dims = (0, 2, 3) if {name}.dim() == 4 else tuple(range({name}.dim() - 1))\n"
-            f"{name} = {name} - {name}.mean(_dims, keepdim=True)\n"
-            f"{name} = {name} / {name}.std(_dims, keepdim=True).clamp_min(1e-12)\n"
-        )
-        source.entry.insert(None, after, code)
+        file, after, name = data_line(source, model_input(source))
+        file.insert(None, after, _line(name, fix.parameters["rank"]))
+
+
+def _line(name: str, rank: int) -> str:
+    """One line for data of a number of dimensions: moments by feature, or by channel of images."""
+    dims = (0, *range(2, rank)) if rank >= 4 else tuple(range(max(rank - 1, 1)))
+    over = f"{dims[0]}" if len(dims) == 1 else f"{dims}"
+    keep = ", keepdim=True" if rank >= 4 else ""
+    mean, std = f"{name}.mean({over}{keep})", f"{name}.std({over}{keep})"
+    return f"{name} = ({name} - {mean}) / {std}.clamp_min(1e-12)\n"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from typing import Any
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.optimizer import constructor
-from isograd.fixes.patches.source import File, NotInSourceError, Source, keyword, set_argument
+from isograd.fixes.patches.rates import scaled
+from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.fixes.stepping import before_step
 from isograd.records import Finding
@@ -46,17 +45,20 @@ class LearningRate(Kind):
             ratio = training.update_ratio()
             if 0 < ratio < 1e-5:
                 factors += [wanted / ratio for wanted in _RATIOS]
-        rates = [group["lr"] for group in optimizer.param_groups]
         for factor in dict.fromkeys(float(f"{f:.1g}") for f in factors):
-            new = [float(f"{rate * factor:.3g}") for rate in rates]
-            yield Proposal(
-                f"learning rate {', '.join(f'{r:g}' for r in dict.fromkeys(new))}"
-                f" ({factor:g} times)",
-                {"factor": factor, "rates": new},
-                snippet=f"lr={new[0]:g}",
-                undo="Put the rate back.",
-                weight=0.5,
-            )
+            yield self.by_factor(optimizer, factor, f"{factor:g} times")
+
+    def by_factor(self, optimizer: Any, factor: float, why: str) -> Proposal:
+        """All rates times a factor."""
+        new = [float(f"{group['lr'] * factor:.3g}") for group in optimizer.param_groups]
+        shown = ", ".join(f"{rate:g}" for rate in dict.fromkeys(new))
+        return Proposal(
+            f"learning rate {shown} ({why})",
+            {"factor": factor, "rates": new},
+            snippet=f'for group in optimizer.param_groups:\n    group["lr"] *= {factor:g}\n',
+            undo="Put the rate back.",
+            weight=0.5,
+        )
 
     def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
         """Set the rates; a schedule's own too."""
@@ -72,39 +74,8 @@ class LearningRate(Kind):
         return setup
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
-        """The `lr` of the optimizer's constructor."""
-        call = constructor(source)
-        factor, rates = fix.parameters["factor"], fix.parameters["rates"]
-        file = source.entry
-        groups = [
-            value
-            for node in ast.walk(call)
-            if isinstance(node, ast.Dict)
-            for name, value in zip(node.keys, node.values, strict=True)
-            if isinstance(name, ast.Constant) and name.value == "lr"
-        ]
-        for value in groups:
-            _scale(file, value, factor, None)
-        given = keyword(call, "lr")
-        if given is not None:
-            _scale(file, given.value, factor, rates[-1])
-        elif len(call.args) > 1:
-            _scale(file, call.args[1], factor, rates[-1])
-        elif not groups:
-            set_argument(file, call, "lr", f"{rates[0]:g}", 1)
-
-
-def _scale(file: File, value: ast.expr, factor: float, rate: float | None) -> None:
-    if isinstance(value, ast.Constant) and isinstance(value.value, int | float):
-        file.replace(value, f"{float(f'{value.value * factor:.3g}'):g}")
-    elif isinstance(value, ast.Name | ast.Attribute | ast.BinOp):
-        text = file.code(value)
-        text = f"({text})" if isinstance(value, ast.BinOp) else text
-        file.replace(value, f"{factor:g} * {text}")
-    elif rate is not None:
-        file.replace(value, f"{rate:g}")
-    else:
-        raise NotInSourceError("the rate is no number")
+        """Where the source gives a rate."""
+        scaled(source, fix.parameters["factor"], fix.parameters["rates"][0])
 
 
 def _follow(setup: Setup, factor: float) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor
 from isograd.fixes.calls import Replaced, around
 from isograd.fixes.expressions import wrapped
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import NotInSourceError
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -36,7 +37,7 @@ class LossShape(Kind):
                 yield Proposal(
                     "the prediction in the shape of the target",
                     {"call": call.name, "line": call.source},
-                    snippet="prediction.squeeze(-1)  # before it meets the target\n",
+                    snippet="prediction = prediction.squeeze(-1)  # before it meets the target\n",
                     undo="Remove squeeze.",
                     weight=0.4,
                 )
@@ -62,7 +63,7 @@ class LossShape(Kind):
             for f, n in source.nodes_at(p["line"], ast.BinOp)
             if isinstance(n.op, ast.Sub)  # type: ignore[attr-defined]
         ]
-        calls = source.calls_at(p["line"], [p["call"]])
+        calls = source.calls_at(p["line"], [p["call"]]) or source.calls_of_two(p["line"])
         if calls:
             file, call = calls[-1]
             first: ast.expr = call.args[0]

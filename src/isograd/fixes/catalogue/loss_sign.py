@@ -6,9 +6,9 @@ import ast
 from collections.abc import Iterator
 from typing import Any
 
-from isograd.fixes.expressions import wrapped
+from isograd.fixes.expressions import step_value, wrapped
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -28,7 +28,7 @@ class LossSign(Kind):
         if case.setup.train_step is None:
             yield Proposal(
                 "the loss with the other sign",
-                snippet="return -loss\n",
+                snippet="loss = -loss\n",
                 undo="Remove the sign.",
                 weight=0.3,
             )
@@ -41,16 +41,7 @@ class LossSign(Kind):
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """What the step returns."""
-        function = source.local_function(source.step_name)
-        value: ast.expr | None
-        if isinstance(function, ast.Lambda):
-            value = function.body
-        else:
-            returns = [n for n in ast.walk(function) if isinstance(n, ast.Return)]
-            value = returns[-1].value if returns else None
-        if value is None:
-            raise NotInSourceError("the step returns nothing")
-        file = source.entry
+        file, value = step_value(source)
         if isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub):
             file.replace(value, file.code(value.operand))
         else:

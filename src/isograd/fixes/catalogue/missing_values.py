@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isograd.fixes.expressions import data_name, model_calls
+from isograd.fixes.expressions import data_line, model_input
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -50,9 +50,6 @@ class MissingValues(Kind):
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """A line behind the one that makes the data."""
-        calls = model_calls(source)
-        if not calls or not calls[0].args:
-            raise NotInSourceError("the step does not call the model with data")
-        name = data_name(calls[0].args[0])
-        code = f"{name} = {source.alias('torch')}.nan_to_num({name}, 0.0, 0.0, 0.0)\n"
-        source.entry.insert(None, source.assigned(name), code)
+        file, after, name = data_line(source, model_input(source))
+        code = f"{name} = {source.alias('torch', file)}.nan_to_num({name}, 0.0, 0.0, 0.0)\n"
+        file.insert(None, after, code)

@@ -60,7 +60,7 @@ class NormSettings(Kind):
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """A loop before the return."""
-        source.before_return(_lines(source.model_name or "model", source.nn()))
+        source.before_return(_lines(source.name("model"), source.nn()))
 
 
 def _lines(model: str, nn_name: str) -> str:

@@ -12,7 +12,9 @@ from isograd.fixes.calls import Replaced, around, inside
 from isograd.fixes.expressions import subject
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.layers import put
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches import modules
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import NotInSourceError, called
 from isograd.fixes.setup import Setup
 from isograd.records import Finding, Op
 from isograd.records.fix import Fix
@@ -47,7 +49,6 @@ class OutputLayer(Kind):
                 "line": op.source,
                 "inside": bool(op.module_type),
             },
-            snippet=f"# leave out {op.name}: the loss takes the outputs as they are\n",
             undo=f"Put {op.name} back.",
             weight=0.5,
         )
@@ -74,12 +75,8 @@ class OutputLayer(Kind):
         """The constructor, or the call."""
         p = fix.parameters
         if p["module"]:
-            calls = source.calls([p["class"]])
-            if not calls:
-                raise NotInSourceError(f"{p['class']} is not built in the file of the target")
-            last = max(calls, key=lambda c: (c.lineno, c.col_offset))
-            prefix = source.entry.code(last.func).rpartition(".")[0] or source.nn()
-            source.entry.replace(last, f"{prefix}.Identity()")
+            if not _left_out(source, p["module"]):
+                modules.replaced(source, [p["module"]], p["class"], "Identity")
             return
         found = source.calls_at(p["line"], [p["call"]])
         if not found:
@@ -89,6 +86,24 @@ class OutputLayer(Kind):
         parent = file.parents.get(call)
         bare = isinstance(parent, ast.Call | ast.Return | ast.Assign)
         file.replace(call, text if bare else f"({text})")
+
+
+def _left_out(source: Source, path: str) -> bool:
+    """Take the last argument of a `Sequential` out; False if it is none, or serves others too."""
+    site = source.sites.modules.get(path)
+    if site is None or sum(s == site for s in source.sites.modules.values()) > 1:
+        return False
+    try:
+        file, call = source.call_at(site)
+    except NotInSourceError:
+        return False
+    parent = file.parents.get(call)
+    if not isinstance(parent, ast.Call) or called(parent) != "Sequential":
+        return False
+    if len(parent.args) < 2 or parent.args[-1] is not call:
+        return False
+    file.edit(file.span(parent.args[-2])[1], file.span(call)[1], "")
+    return True
 
 
 def _last(case: Case) -> Op | None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.patches.optimizer import constructor
-from isograd.fixes.patches.source import NotInSourceError, Source, keyword
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import assigned_names, keyword
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
-
-_SNIPPET = "optimizer = ...(model.parameters(), ...)  # built last, over all parameters\n"
 
 
 @register
@@ -29,7 +30,9 @@ class Owned(Kind):
         if facts is None or not (facts.not_owned or facts.foreign or facts.frozen_rate):
             return
         title = "give the optimizer all parameters of the model"
-        yield Proposal(title, snippet=_SNIPPET, undo="Move the line back.", weight=0.3)
+        yield Proposal(
+            title, snippet=_lines("model", "optimizer"), undo="Move the line back.", weight=0.3
+        )
 
     def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
         """Keep the settings, change who is held."""
@@ -50,30 +53,41 @@ class Owned(Kind):
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """Build it over `model.parameters()` as the last thing before the return."""
-        call = constructor(source)
-        file = source.entry
-        statement = file.statement(call)
-        if source.model_name is None or source.optimizer_name is None:
-            raise NotInSourceError("the target does not return the names of model and optimizer")
+        file, call = constructor(source)
+        model, optimizer = source.name("model"), source.name("optimizer")
         given = keyword(call, "params")
         first = given.value if given is not None else call.args[0]
         start, end = file.span(call)
         a, b = file.span(first)
-        text = file.text[start:a] + f"{source.model_name}.parameters()" + file.text[b:end]
+        text = file.text[start:a] + f"{model}.parameters()" + file.text[b:end]
         if "lr" not in text[a - start :]:
-            rates = [g for g in _rates(file.code(first))]
+            rates = list(_rates(file.code(first)))
             if rates:
                 text = text[:-1].rstrip().rstrip(",") + f", lr={max(rates):g})"
-        if not any(statement is s for s in source.target.body):
-            raise NotInSourceError("the optimizer is not built in the target itself")
-        file.insert(source.return_statement(), None, f"{source.optimizer_name} = {text}\n")
-        begin = file.offset(statement.lineno, 0)
-        line = (statement.end_lineno or statement.lineno) + 1
-        file.edits.append((begin, file.offset(line, 0), ""))
+        statement = file.statement(call)
+        body = source.target.function.body
+        if statement not in body or assigned_names(statement) != [optimizer]:
+            # Built elsewhere: the same optimizer is handed what it lacks.
+            source.before_return(_lines(model, optimizer))
+            return
+        later = body[body.index(statement) + 1 : -1]
+        names = [n.id for s in later for n in ast.walk(s) if isinstance(n, ast.Name)]
+        if optimizer in names:
+            source.before_return(_lines(model, optimizer))  # a schedule holds it already
+            return
+        source.before_return(" " * statement.col_offset + f"{optimizer} = {text}\n")
+        file.remove_lines(statement)
+
+
+def _lines(model: str, optimizer: str) -> str:
+    """Lines that hand over all parameters, at the settings of the group with the largest rate."""
+    return (
+        f'best = max({optimizer}.param_groups, key=lambda group: group["lr"])\n'
+        f"own = [p for p in {model}.parameters() if p.requires_grad]\n"
+        f'{optimizer}.param_groups[:] = [{{**best, "params": own}}]\n'
+    )
 
 
 def _rates(text: str) -> Iterator[float]:
-    import re
-
     for match in re.finditer(r"[\"']lr[\"']\s*:\s*([0-9.eE+-]+)", text):
         yield float(match[1])

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isograd.fixes.expressions import step_value
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import NotInSourceError
 from isograd.fixes.setup import Setup
 from isograd.monitor.terms import NoSuchTermError, Scalars, loss_terms
 from isograd.records import Finding
@@ -70,9 +72,7 @@ class Penalty(Kind):
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """The operand of the sum that the step returns."""
-        function = source.local_function(source.step_name)
-        returns = [n for n in ast.walk(function) if isinstance(n, ast.Return)]
-        value = returns[-1].value if returns else None
+        file, value = step_value(source)
         if not isinstance(value, ast.BinOp) or not isinstance(value.op, ast.Add | ast.Sub):
             raise NotInSourceError("the step does not return a sum")
         weighed = [
@@ -82,6 +82,12 @@ class Penalty(Kind):
         ]
         if not weighed:
             raise NotInSourceError("no term of the sum has a weight")
-        term = weighed[0]
-        factor = fix.parameters["factor"] or 1e-6
-        source.entry.replace(term, f"{factor:g} * {source.entry.code(term)}")
+        term, factor = weighed[0], fix.parameters["factor"]
+        if not factor and term is value.right:
+            file.edit(file.span(value.left)[1], file.span(term)[1], "")
+            return
+        weight = term.left
+        if isinstance(weight, ast.Constant) and isinstance(weight.value, int | float):
+            file.replace(weight, f"{factor * weight.value:g}")
+        else:
+            file.replace(term, f"{factor:g} * {file.code(term)}")

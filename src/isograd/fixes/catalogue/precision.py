@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.source import NotInSourceError, Source, set_argument
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import NotInSourceError
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
 
+_NAMES = ("float16", "half", "bfloat16")
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -55,7 +56,6 @@ class Precision(Kind):
                 yield Proposal(
                     f"{new} under autocast",
                     {"what": "autocast", "to": new},
-                    snippet=f"torch.autocast(..., dtype=torch.{new})\n",
                     undo="Put the dtype back.",
                     weight=0.5 if new == "bfloat16" else 0.6,
                 )
@@ -96,23 +96,22 @@ class Precision(Kind):
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """Every half dtype that the file names."""
-        file = source.entry
         new = "float32" if fix.parameters["what"] == "weights" else fix.parameters["to"]
+        off = fix.parameters.get("to") == "float32"
         done = 0
-        if fix.parameters.get("to") == "float32":
-            for call in source.calls(("autocast",)):
-                set_argument(file, call, "enabled", "False", None)
-                done += 1
-            new = "float16"  # the dtype itself may stay
-        for node in ast.walk(file.tree):
-            if isinstance(node, ast.Attribute) and re.fullmatch("float16|half|bfloat16", node.attr):
-                parent = file.parents.get(node)
-                if isinstance(parent, ast.Call) and parent.func is node:
-                    if new == "float32":  # model.half()
+        for call in source.calls(("autocast",)) if off else ():
+            source.file_of(call).set_argument(call, "enabled", "False", None)
+            done += 1
+        for file in source.files if not off else ():
+            for node in ast.walk(file.tree):
+                if isinstance(node, ast.Attribute) and node.attr in _NAMES:
+                    parent = file.parents.get(node)
+                    method = isinstance(parent, ast.Call) and parent.func is node
+                    if method and new == "float32":  # model.half()
                         file.replace(node, f"{file.code(node.value)}.float")
                         done += 1
-                elif node.attr != new and fix.parameters.get("to") != "float32":
-                    file.replace(node, f"{file.code(node.value)}.{new}")
-                    done += 1
+                    elif not method and node.attr != new:
+                        file.replace(node, f"{file.code(node.value)}.{new}")
+                        done += 1
         if not done:
-            raise NotInSourceError("no half precision is named in the file of the target")
+            raise NotInSourceError("no half precision is named in your source")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.optimizer import loop_names, step_line
+from isograd.fixes.patches import loops
 from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.fixes.stepping import before_step
@@ -64,9 +64,8 @@ class RateLimits(Kind):
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """Lines in front of `optimizer.step()`."""
-        _, optimizer = loop_names(source)
-        lines = _lines(optimizer, fix.parameters["low"], fix.parameters["high"])
-        source.entry.insert(step_line(source), None, lines)
+        p = fix.parameters
+        loops.before_step(source, _lines("{optimizer}", p["low"], p["high"]))
 
 
 def _lines(optimizer: str, low: float, high: float) -> str:

@@ -58,9 +58,9 @@ class RecurrentMemory(Kind):
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """A loop behind the model."""
         lines = _lines(
-            source.model_name or "model", source.nn(), source.alias("torch"), fix.parameters["bias"]
+            source.name("model"), source.nn(), source.alias("torch"), fix.parameters["bias"]
         )
-        source.after_model(lines)
+        source.before_return(lines)
 
 
 def set_gate(layer: nn.Module, bias: float) -> None:
@@ -74,9 +74,10 @@ def set_gate(layer: nn.Module, bias: float) -> None:
 
 
 def _lines(model: str, nn_name: str, torch_name: str, bias: float) -> str:
+    gated = ", ".join(f"{nn_name}.{kind.__name__}" for kind in _GATED)
     return (
         f"for layer in {model}.modules():  # gates: input, forget, ... or reset, update, ...\n"
-        f"    if isinstance(layer, ({nn_name}.LSTM, {nn_name}.GRU, {nn_name}.LSTMCell, {nn_name}.GRUCell)):\n"
+        f"    if isinstance(layer, ({gated})):\n"
         f"        with {torch_name}.no_grad():\n"
         f"            for name, bias in layer.named_parameters():\n"
         f'                if name.startswith("bias"):\n'

@@ -10,7 +10,7 @@ from torch import nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.layers import RECURRENT, parts_of
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -54,10 +54,11 @@ class RecurrentWeights(Kind):
             for name, p in model.get_submodule(core).named_parameters()
             if name.startswith("weight_hh")
         ]
-        found += [model.get_submodule(path).weight for path in parameters["layers"]]  # type: ignore[misc]
+        looped = [model.get_submodule(path).weight for path in parameters["layers"]]
+        found += [weight for weight in looped if isinstance(weight, nn.Parameter)]
         with torch.no_grad():
             for weight in found:
-                for block in weight.split(weight.shape[1]):
+                for block in torch.split(weight, weight.shape[1]):
                     if parameters["how"] == "identity":
                         block.copy_(torch.eye(*block.shape))
                     else:
@@ -67,10 +68,8 @@ class RecurrentWeights(Kind):
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """Lines behind the model."""
         p = fix.parameters
-        if source.model_name is None:
-            raise NotInSourceError("the target does not return the name of a model")
-        source.after_model(
-            _lines(source.model_name, source.nn(), p["how"], p["gain"], p["cores"], p["layers"])
+        source.before_return(
+            _lines(source.name("model"), source.nn(), p["how"], p["gain"], p["cores"], p["layers"])
         )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import NotInSourceError
 from isograd.fixes.setup import Setup
 from isograd.monitor.unregistered import unregistered
 from isograd.records import Finding
@@ -29,7 +30,6 @@ class Registered(Kind):
         if unregistered(case.setup.model):
             yield Proposal(
                 "register the layers of plain lists",
-                snippet="self.layers = nn.ModuleList(layers)\n",
                 undo="A plain list again.",
                 weight=0.4,
             )
@@ -58,14 +58,15 @@ class Registered(Kind):
         """The assignments of lists to `self`."""
         names = {path.split("[")[0].rpartition(".")[2] for path in finding.where}
         done = 0
-        for node in ast.walk(source.entry.tree):
-            if not isinstance(node, ast.Assign) or len(node.targets) != 1:
-                continue
-            target = node.targets[0]
-            if isinstance(target, ast.Attribute) and target.attr in names:
-                text = source.entry.code(node.value)
-                kind = "ModuleDict" if isinstance(node.value, ast.Dict) else "ModuleList"
-                source.entry.replace(node.value, f"{source.nn()}.{kind}({text})")
-                done += 1
+        for file in source.files:
+            for node in ast.walk(file.tree):
+                if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+                    continue
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                if isinstance(target, ast.Attribute) and target.attr in names:
+                    kind = "ModuleDict" if isinstance(node.value, ast.Dict) else "ModuleList"
+                    text = file.code(node.value)
+                    file.replace(node.value, f"{source.nn(file)}.{kind}({text})")
+                    done += 1
         if not done:
-            raise NotInSourceError("the list was not found in the file of the target")
+            raise NotInSourceError("the list was not found in your source")

@@ -11,10 +11,12 @@ from torch import nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.layers import WEIGHTED
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.records import Finding, Snapshot
 from isograd.records.fix import Fix
+
+_ADDS = ("add", "__add__", "add_", "__iadd__", "iadd")
 
 
 @register
@@ -55,10 +57,8 @@ class ResidualScale(Kind):
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """A loop before the return."""
         p = fix.parameters
-        if source.model_name is None:
-            raise NotInSourceError("the target does not return the name of a model")
         source.before_return(
-            _lines(source.model_name, source.alias("torch"), p["layers"], p["factor"])
+            _lines(source.name("model"), source.alias("torch"), p["layers"], p["factor"])
         )
 
 
@@ -66,16 +66,18 @@ def last_of_branches(snapshot: Snapshot, model: nn.Module) -> list[str]:
     """Paths of the layers whose output is added to the residual stream."""
     modules = dict(model.named_modules())
     found: list[str] = []
-    for op in snapshot.ops:
-        if op.kind != "residual":
-            continue
-        for start in op.sources:
+    sums = [op for op in snapshot.ops if op.kind == "residual"]
+    # The sum with the net's own input is one too: the input is no op, so it has one source.
+    sums += [op for op in snapshot.ops if sums and op.name in _ADDS and len(op.sources) == 1]
+    for op in sorted(sums, key=lambda op: op.index):
+        branches = sorted(op.sources)[1:] or op.sources  # the stream is the older of the two
+        for start in branches:
             at = start
             for _ in range(4):  # a norm or a scale may stand between
                 candidate = snapshot.ops[at]
                 if candidate.kind == "weight":
                     layer = modules.get(candidate.module)
-                    if isinstance(layer, WEIGHTED) and candidate.index > min(op.sources):
+                    if isinstance(layer, WEIGHTED):
                         found.append(candidate.module)
                     break
                 if len(candidate.sources) != 1 or candidate.kind == "residual":

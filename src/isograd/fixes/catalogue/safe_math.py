@@ -12,7 +12,8 @@ from torch import Tensor
 from isograd.fixes.calls import Replaced, around
 from isograd.fixes.expressions import call_of, is_module_name, subject, wrapped
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import NotInSourceError
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -40,7 +41,6 @@ class SafeMath(Kind):
                 yield Proposal(
                     f"eps in {op.name}",
                     {"call": op.name, "line": op.source},
-                    snippet=f"# {op.name}: add {_EPS:g} where it can reach 0\n",
                     undo="Remove eps.",
                     weight=0.5,
                 )

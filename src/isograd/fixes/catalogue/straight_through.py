@@ -11,7 +11,8 @@ from torch import Tensor
 from isograd.fixes.calls import Replaced, around
 from isograd.fixes.expressions import call_of, named, subject
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import NotInSourceError
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix

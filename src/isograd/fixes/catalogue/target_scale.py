@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isograd.fixes.expressions import data_name
+from isograd.fixes.expressions import data_line
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import NotInSourceError
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -97,6 +98,5 @@ class TargetScale(Kind):
             if not minus:
                 raise NotInSourceError("the targets were not found")
             node = minus[-1].right  # type: ignore[attr-defined]
-        name = data_name(node)
-        code = f"{name} = ({name} - {name}.mean()) / {name}.std()\n"
-        source.entry.insert(None, source.assigned(name), code)
+        file, after, name = data_line(source, node)
+        file.insert(None, after, f"{name} = ({name} - {name}.mean()) / {name}.std()\n")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from typing import Any
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.patches.optimizer import constructor
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import called
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -45,12 +47,30 @@ class Thaw(Kind):
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """A line in front of the optimizer's."""
-        name = source.model_name
-        if name is None:
-            raise NotInSourceError("the target does not return the name of a model")
-        line = f"{name}.requires_grad_(True)\n"
-        statement = source.entry.statement(constructor(source))
-        if any(statement is s for s in source.target.body):
-            source.entry.insert(statement, None, line)
+        if _unfrozen(source):
+            return
+        line = f"{source.name('model')}.requires_grad_(True)\n"
+        file, call = constructor(source)
+        statement = file.statement(call)
+        if statement in source.target.function.body:
+            file.insert(statement, None, line)
         else:
-            source.after_model(line)
+            source.before_return(line)
+
+
+def _unfrozen(source: Source) -> bool:
+    """Turn every False that freezes into True; False if there is none."""
+    done = False
+    for file in source.files:
+        for node in ast.walk(file.tree):
+            value: ast.expr | None = None
+            if isinstance(node, ast.Assign) and len(node.targets) == 1:
+                target = node.targets[0]
+                if isinstance(target, ast.Attribute) and target.attr == "requires_grad":
+                    value = node.value
+            elif isinstance(node, ast.Call) and called(node) == "requires_grad_":
+                value = node.args[0] if node.args else None
+            if isinstance(value, ast.Constant) and value.value is False:
+                file.replace(value, "True")
+                done = True
+    return done

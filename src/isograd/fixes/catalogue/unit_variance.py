@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.layers import WEIGHTED
-from isograd.fixes.patches.source import NotInSourceError, Source
+from isograd.fixes.layers import WEIGHTED, as_source, layer_classes
+from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -32,7 +32,7 @@ class UnitVariance(Kind):
         if len(weights) > 1:
             yield Proposal(
                 "unit variance of each layer's output, measured on one batch",
-                snippet=_lines("model", "step", "nn", "torch"),
+                snippet=_lines("model", "step", "nn", "torch", layer_classes(case.setup.model)),
                 undo="Remove the loop.",
                 weight=1.2,
             )
@@ -46,10 +46,14 @@ class UnitVariance(Kind):
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """A loop before the return."""
-        if source.model_name is None or source.step_name is None:
-            raise NotInSourceError("the target does not return the names of model and step")
         source.before_return(
-            _lines(source.model_name, source.step_name, source.nn(), source.alias("torch"))
+            _lines(
+                source.name("model"),
+                source.name("step"),
+                source.nn(),
+                source.alias("torch"),
+                source.sites.layers,
+            )
         )
 
 
@@ -70,11 +74,13 @@ def _scaled(layer: nn.Module, setup: Setup) -> None:
             layer.weight /= seen[0]  # type: ignore[operator]
 
 
-def _lines(model: str, step: str, nn_name: str, torch_name: str) -> str:
+def _lines(
+    model: str, step: str, nn_name: str, torch_name: str, classes: Sequence[str] = ()
+) -> str:
     return (
         f"with {torch_name}.no_grad():  # unit variance of each layer's output on one batch\n"
         f"    for layer in {model}.modules():\n"
-        f"        if isinstance(layer, ({nn_name}.Linear, {nn_name}.Conv1d, {nn_name}.Conv2d)):\n"
+        f"        if isinstance(layer, {as_source(nn_name, classes)}):\n"
         f"            std = []\n"
         f"            hook = layer.register_forward_hook(lambda m, i, o: std.append(o.std()))\n"
         f"            {step}({model})\n"

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
-from isograd.fixes.layers import SIGMA_W, set_scale, sigma_w, usual_activation, weighted
+from isograd.fixes.layers import (
+    SIGMA_W,
+    as_source,
+    layer_classes,
+    set_scale,
+    usual_activation,
+    weighted,
+)
+from isograd.fixes.patches import initialisation
 from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import NotInSourceError
+from isograd.fixes.prediction import product
 from isograd.fixes.setup import Setup
-from isograd.records import Finding, Snapshot
-from isograd.records.chain import decades
+from isograd.records import Finding
 from isograd.records.fix import Fix
 
 _NAMES = {"relu": "He", "tanh": "LeCun", "selu": "LeCun", "identity": "LeCun"}
@@ -52,13 +61,11 @@ class Weights(Kind):
         )
 
     def _proposal(self, case: Case, title: str, wanted: float, orthogonal: bool) -> Proposal:
-        snippet = lines("model", "nn", wanted, orthogonal)
+        snippet = lines("model", "nn", wanted, orthogonal, layer_classes(case.setup.model))
         return Proposal(
             title,
             {"sigma_w": wanted, "orthogonal": orthogonal},
-            predicted(case.setup.model, case.snapshot, wanted)
-            if usual_activation(case.snapshot) in SIGMA_W
-            else None,
+            product(case.setup.model, case.snapshot, wanted, usual_activation(case.snapshot)),
             snippet,
             "Remove the loop that sets the weights.",
         )
@@ -70,9 +77,8 @@ class Weights(Kind):
         return setup
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
-        """A loop behind the line that builds the model."""
-        sigma, orthogonal = fix.parameters["sigma_w"], fix.parameters["orthogonal"]
-        source.after_model(lines(source.model_name or "model", source.nn(), sigma, orthogonal))
+        """The calls that set the weights now, or a loop."""
+        edit(source, fix.parameters["sigma_w"], fix.parameters["orthogonal"])
 
 
 def draw(layer: Any, wanted: float, orthogonal: bool = False) -> None:
@@ -85,47 +91,40 @@ def draw(layer: Any, wanted: float, orthogonal: bool = False) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def lines(model: str, nn_name: str, wanted: float, orthogonal: bool = False) -> str:
-    """The same as source."""
+def edit(source: Source, wanted: float, orthogonal: bool = False) -> None:
+    """The calls that set the weights now, or a loop before the return."""
+    how = _call(wanted, orthogonal)
+    try:
+        initialisation.weights_set(source, source.sites.weights, source.sites.biases, how)
+    except NotInSourceError:
+        source.before_return(
+            lines(source.name("model"), source.nn(), wanted, orthogonal, source.sites.layers)
+        )
+
+
+def _call(wanted: float, orthogonal: bool) -> str:
     if orthogonal:
-        how = f"{nn_name}.init.orthogonal_(layer.weight, gain={wanted:.4g})"
-    elif math.isclose(wanted, math.sqrt(2)):
-        how = f'{nn_name}.init.kaiming_normal_(layer.weight, nonlinearity="relu")'
-    elif wanted == 1.0:
-        how = f'{nn_name}.init.kaiming_normal_(layer.weight, nonlinearity="linear")'
-    else:
-        std = f"{wanted:.4g} / layer.weight[0].numel() ** 0.5"
-        how = f"{nn_name}.init.normal_(layer.weight, std={std})"
+        return f"{{init}}.orthogonal_({{weight}}, gain={wanted:.4g})"
+    if math.isclose(wanted, math.sqrt(2)):
+        return '{init}.kaiming_normal_({weight}, nonlinearity="relu")'
+    if wanted == 1.0:
+        return '{init}.kaiming_normal_({weight}, nonlinearity="linear")'
+    return f"{{init}}.normal_({{weight}}, std={wanted:.4g} / {{weight}}[0].numel() ** 0.5)"
+
+
+def lines(
+    model: str,
+    nn_name: str,
+    wanted: float,
+    orthogonal: bool = False,
+    classes: Sequence[str] = (),
+) -> str:
+    """The same as source."""
+    how = _call(wanted, orthogonal).format(init=f"{nn_name}.init", weight="layer.weight")
     return (
         f"for layer in {model}.modules():\n"
-        f"    if isinstance(layer, ({nn_name}.Linear, {nn_name}.Conv1d, {nn_name}.Conv2d)):\n"
+        f"    if isinstance(layer, {as_source(nn_name, classes)}):\n"
         f"        {how}\n"
         f"        if layer.bias is not None:\n"
         f"            {nn_name}.init.zeros_(layer.bias)\n"
     )
-
-
-def predicted(model: nn.Module, snapshot: Snapshot, wanted: float) -> float | None:
-    """Decades of the main chain once each weight op has the wanted scale.
-
-    The gain of a weight op is in proportion to the scale of its weight (its norm grows with it),
-    so each link is moved by log10 of the change. The activations are taken to work as theory says
-    at that scale, with a mean square derivative of `1 / sigma_w**2`.
-    """
-    chain = snapshot.main_chain()
-    if chain is None or not chain.links:
-        return None
-    modules = dict(model.named_modules())
-    total = 0.0
-    for link in chain.links[:-1]:
-        layer = modules.get(link.module)
-        if link.kind == "weight" and isinstance(getattr(layer, "weight", None), nn.Parameter):
-            # A gradient of norm 1 leaves W^T g with norm sqrt(fan_in * variance) in the mean.
-            now = sigma_w(layer.weight)  # type: ignore[union-attr, arg-type]
-            total += link.decades + decades(wanted) - decades(now) if now else decades(wanted)
-        elif link.kind == "activation" and snapshot.ops[link.op_index].units is not None:
-            total -= decades(wanted)
-        else:
-            total += link.decades
-    total += chain.links[-1].decades
-    return total if math.isfinite(total) else None

@@ -10,7 +10,8 @@ from torch import nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.patches.optimizer import loop, loop_names
-from isograd.fixes.patches.source import Source, called
+from isograd.fixes.patches.source import Source
+from isograd.fixes.patches.syntax import called
 from isograd.fixes.setup import Setup
 from isograd.records import Finding
 from isograd.records.fix import Fix
@@ -54,9 +55,8 @@ class ZeroGrad(Kind):
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """The first line of the loop; other calls go."""
-        function = loop(source)
+        file, function = loop(source)
         _, optimizer = loop_names(source)
-        file = source.entry
         for call in source.calls(("zero_grad",), function):
             statement = file.statement(call)
             if called(call) == "zero_grad":

@@ -1,311 +1,294 @@
-"""The user's files: finding the code that a fix is about, and editing only that.
-
-Edits replace spans of the text that `ast` gives; nothing is reformatted.
-"""
+"""The user's files: finding the code that a fix is about, and editing only that."""
 
 from __future__ import annotations
 
 import ast
-import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from isograd.fixes.patches.project import imported
+from isograd.fixes.patches.sites import Site, Sites, is_library
+from isograd.fixes.patches.syntax import (
+    Function,
+    NotInSourceError,
+    assigned_names,
+    called,
+    covers,
+    module_level,
+    own_nodes,
+    parameter_names,
+)
+from isograd.fixes.patches.target import Target, function_of, understood
+from isograd.fixes.patches.text import File
 
-class NotInSourceError(Exception):
-    """The change cannot be mapped to the source; the message says why."""
-
-
-@dataclass
-class File:
-    """One file with its edits.
-
-    Attributes:
-        path: Where it is.
-        text: As it is on disk.
-        tree: Its syntax tree.
-        edits: Start, end and new text of each replaced span, in characters.
-    """
-
-    path: Path
-    text: str
-    tree: ast.Module
-    edits: list[tuple[int, int, str]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._starts = [0]
-        for line in self.text.splitlines(keepends=True):
-            self._starts.append(self._starts[-1] + len(line))
-        self.parents = {
-            child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)
-        }
-
-    def offset(self, line: int, column: int) -> int:
-        """Character offset of a line (from 1) and a column in UTF-8 bytes, as `ast` counts."""
-        start = self._starts[line - 1]
-        end = self._starts[line] if line < len(self._starts) else len(self.text)
-        return start + len(self.text[start:end].encode()[:column].decode(errors="ignore"))
-
-    def span(self, node: ast.AST) -> tuple[int, int]:
-        """Start and end of a node."""
-        return (
-            self.offset(node.lineno, node.col_offset),  # type: ignore[attr-defined]
-            self.offset(node.end_lineno, node.end_col_offset),  # type: ignore[attr-defined]
-        )
-
-    def code(self, node: ast.AST) -> str:
-        """Text of a node."""
-        start, end = self.span(node)
-        return self.text[start:end]
-
-    def replace(self, node: ast.AST, new: str) -> None:
-        """Put other text in place of a node."""
-        start, end = self.span(node)
-        if (start, end, new) not in self.edits:
-            self.edits.append((start, end, new))
-
-    def insert(self, before: ast.stmt | None, after: ast.stmt | None, lines: str) -> None:
-        """Put lines before or after a statement, at its indentation."""
-        anchor = before or after
-        assert anchor is not None
-        first = anchor.lineno
-        if isinstance(anchor, ast.FunctionDef | ast.ClassDef) and anchor.decorator_list:
-            first = anchor.decorator_list[0].lineno
-        line = first if before is not None else (anchor.end_lineno or anchor.lineno) + 1
-        at = self._starts[line - 1] if line <= len(self._starts) else len(self.text)
-        block = textwrap.indent(textwrap.dedent(lines).strip("\n"), " " * anchor.col_offset) + "\n"
-        if at and self.text[at - 1] != "\n":
-            block = "\n" + block
-        self.edits.append((at, at, block))
-
-    def statement(self, node: ast.AST) -> ast.stmt:
-        """The statement that a node stands in."""
-        while not isinstance(node, ast.stmt):
-            node = self.parents[node]
-        return node
-
-    def changed(self) -> str:
-        """The text with all edits.
-
-        Raises:
-            NotInSourceError: If edits overlap, or the result is not Python.
-        """
-        text, last = self.text, len(self.text) + 1
-        # Insertions at one place keep their order: later ones are spliced in first.
-        order = sorted(enumerate(self.edits), key=lambda e: (e[1][0], e[1][1], e[0]), reverse=True)
-        for _, (start, end, new) in order:
-            if end > last:
-                raise NotInSourceError("two changes touch the same code")
-            text, last = text[:start] + new + text[end:], start if start != end else last
-        try:
-            compile(text, str(self.path), "exec", dont_inherit=True)
-        except (SyntaxError, ValueError) as error:
-            raise NotInSourceError(f"the patched file is not Python: {error}") from error
-        return text
+__all__ = ["File", "NotInSourceError", "Source", "called"]
 
 
 class Source:
     """The files behind a target.
 
     Args:
-        file: The file of the target, or of the step where there is no target.
+        file: The file of the target.
         function: Name of the target function in it.
         texts: What stands for a file's text on disk.
+        sites: Where the target builds its parts.
     """
 
     def __init__(
-        self, file: Path, function: str = "target", texts: dict[Path, str] | None = None
+        self,
+        file: Path,
+        function: str = "target",
+        texts: dict[Path, str] | None = None,
+        sites: Sites | None = None,
     ) -> None:
         self._texts = texts or {}
-        self.entry = self._read(file)
-        self._files = {self.entry.path: self.entry}
-        self.function = function
-        self.model_name, self.step_name, self.optimizer_name, self.loop_name = self._returned()
+        self.sites = sites or Sites()
+        path = file.resolve()
+        self.entry = File.read(path, self._texts.get(path))
+        self.files = list(imported(self.entry, self._texts))
+        self._function = function
+        self._hoisted: dict[str, str] = {}
+
+    # What the target returns.
+
+    @cached_property
+    def target(self) -> Target:
+        """The target function and its parts."""
+        return understood(self._function, self.entry, self.definition)
 
     @property
-    def files(self) -> tuple[File, ...]:
-        """Files that were looked into."""
-        return tuple(self._files.values())
+    def home(self) -> File:
+        """The file with the body of the target."""
+        return self.target.file
 
-    @property
-    def target(self) -> ast.FunctionDef:
-        """The target function."""
-        for node in self.entry.tree.body:
-            if isinstance(node, ast.FunctionDef) and node.name == self.function:
-                return node
-        raise NotInSourceError(f"there is no function `{self.function}` in {self.entry.path.name}")
+    def name(self, part: str) -> str:
+        """How the target calls its model, step or optimizer; a name is made where it has none.
 
-    def at(self, source: str | None) -> tuple[File, int]:
-        """The file and line that a record's `file.py:42` means."""
-        name, _, line = (source or "").rpartition(":")
-        if not name or not line.isdigit():
-            raise NotInSourceError("no source line was recorded")
-        path = Path(name)
-        candidates = [path.resolve(), self.entry.path.parent / path.name]
-        if path.name == self.entry.path.name:
-            candidates.insert(0, self.entry.path)
-        for candidate in candidates:
-            if candidate in self._files:
-                return self._files[candidate], int(line)
-            if candidate.is_file():
-                self._files[candidate] = self._read(candidate)
-                return self._files[candidate], int(line)
-        raise NotInSourceError(f"`{name}` was not found")
+        Raises:
+            NotInSourceError: If the target does not return it.
+        """
+        value = self.target.parts.get(part)
+        if value is None:
+            raise NotInSourceError(f"the target does not return its {part}")
+        if isinstance(value, ast.Name | ast.Attribute):
+            return self.home.code(value)
+        if part not in self._hoisted:
+            own = [*own_nodes(self.target.function), self.target.function]
+            used = {getattr(n, "id", getattr(n, "name", "")) for n in own}
+            name = part if part not in used else f"{part}_"
+            self.home.insert(self.target.statement, None, f"{name} = {self.home.code(value)}")
+            self.home.replace(value, name)
+            self._hoisted[part] = name
+        return self._hoisted[part]
 
-    def return_statement(self) -> ast.Return:
-        """The target's last return."""
-        returns = [n for n in _own_nodes(self.target) if isinstance(n, ast.Return)]
-        if not returns:
-            raise NotInSourceError("the target has no return")
-        return returns[-1]
+    def step(self) -> tuple[File, Function]:
+        """The definition of the step.
 
-    def assigned(self, name: str | None) -> ast.stmt:
-        """The last statement of the target that assigns a name."""
-        found = [
-            node
-            for node in _own_nodes(self.target)
-            if isinstance(node, ast.Assign | ast.AnnAssign) and name in _names(node)
-        ]
-        if name is None or not found:
-            raise NotInSourceError("the target does not return the name of a variable")
-        return found[-1]
+        Raises:
+            NotInSourceError: If it is not found.
+        """
+        return function_of(self.target.parts["step"], self.home, self.definition)
 
     def before_return(self, lines: str) -> None:
-        """Insert lines before the target's return."""
-        self.entry.insert(self.return_statement(), None, lines)
+        """Insert lines before the target's return, when all is built."""
+        self.home.insert(self.target.statement, None, lines)
 
-    def after_model(self, lines: str) -> None:
-        """Insert lines once the model is built."""
-        name = self.model_name
-        if name is None:
-            raise NotInSourceError("the target does not return the name of a model")
-        statement = self.assigned(name)
-        self.entry.insert(None, statement, lines)
+    def returned_names(self) -> set[str]:
+        """Parts that the target returns."""
+        return set(self.target.parts)
+
+    # Finding code.
+
+    def file_of(self, node: ast.AST) -> File:
+        """The file that a node is of."""
+        return next(f for f in self.files if f.holds(node))
+
+    def code(self, node: ast.AST) -> str:
+        """Text of a node."""
+        return self.file_of(node).code(node)
+
+    def definition(self, name: str, file: File) -> tuple[File, Any] | None:
+        """A function, class or lambda by its name: in the file first, then in the others."""
+        for other in (file, *(f for f in self.files if f is not file)):
+            for node in ast.walk(other.tree):
+                if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+                    return other, node
+                if isinstance(node, ast.Assign) and name in assigned_names(node):
+                    if isinstance(node.value, ast.Lambda):
+                        return other, node.value
+            if other is file:
+                real = self._real_name(name, file)
+                if real != name:
+                    return self.definition(real, file)
+        return None
+
+    def assigned(self, name: str, function: ast.FunctionDef | None = None) -> ast.stmt:
+        """The last statement of the target, or of a function, that sets a name.
+
+        Raises:
+            NotInSourceError: If there is none.
+        """
+        nodes = own_nodes(function or self.target.function)
+        found = [n for n in nodes if isinstance(n, ast.stmt) and name in assigned_names(n)]
+        if not found:
+            raise NotInSourceError(f"`{name}` is not set in the target")
+        return found[-1]
 
     def calls(self, names: Iterable[str], inside: ast.AST | None = None) -> list[ast.Call]:
-        """Calls by the last part of their name, in the entry file or below a node."""
+        """Calls by the last part of their name, in all files or below a node."""
         wanted = frozenset(names)
+        roots = [inside] if inside is not None else [f.tree for f in self.files]
         return [
             node
-            for node in ast.walk(inside or self.entry.tree)
+            for root in roots
+            for node in ast.walk(root)
             if isinstance(node, ast.Call) and called(node) in wanted
         ]
 
-    def calls_at(self, source: str | None, names: Iterable[str]) -> list[tuple[File, ast.Call]]:
-        """Calls by name in the statement at a recorded line."""
-        file, line = self.at(source)
-        return [(file, call) for call in self.calls(names, file.tree) if _covers(call, line)]
+    def at(self, source: str | None) -> tuple[File, int]:
+        """The file and line that a record's `file.py:42` means.
 
-    def nodes_at(self, source: str | None, kind: type) -> list[tuple[File, ast.AST]]:
+        Raises:
+            NotInSourceError: If no line was recorded or it lies in no file of the user's.
+        """
+        name, _, line = (source or "").rpartition(":")
+        if not name or not line.isdigit():
+            raise NotInSourceError("no source line was recorded")
+        path = Path(name).resolve()
+        if path.is_file():
+            return self.open(path), int(line)
+        for file in self.files:
+            if file.path.name == Path(name).name:
+                return file, int(line)
+        raise NotInSourceError(f"`{name}` was not found")
+
+    def open(self, path: Path) -> File:
+        """One of the files; read if it was not met yet.
+
+        Raises:
+            NotInSourceError: If it is a library's, or cannot be read.
+        """
+        for file in self.files:
+            if file.path == path:
+                return file
+        if is_library(str(path)):
+            raise NotInSourceError(f"{path.name} is a library's")
+        self.files.append(File.read(path, self._texts.get(path)))
+        return self.files[-1]
+
+    def call_at(self, site: Site | None) -> tuple[File, ast.Call]:
+        """The call at a recorded site.
+
+        Raises:
+            NotInSourceError: If it is not to be found.
+        """
+        if site is None:
+            raise NotInSourceError("no site was recorded")
+        file = self.open(Path(site.file).resolve())
+        on_line = [
+            n for n in ast.walk(file.tree) if isinstance(n, ast.Call) and n.lineno == site.line
+        ]
+        exact = [
+            n
+            for n in on_line
+            if (n.col_offset, n.end_lineno, n.end_col_offset)
+            == (site.column, site.end_line, site.end_column)
+        ]
+        found = exact or (on_line if len(on_line) == 1 and site.column is None else [])
+        if not found:
+            raise NotInSourceError(f"no call stands at {file.path.name}:{site.line}")
+        return file, found[0]
+
+    def calls_at(self, source: str | None, names: Iterable[str]) -> list[tuple[File, ast.Call]]:
+        """Calls by name that cover a recorded line, outer ones first."""
+        file, line = self.at(source)
+        return [(file, call) for call in self.calls(names, file.tree) if covers(call, line)]
+
+    def nodes_at(self, source: str | None, kind: type) -> list[tuple[File, Any]]:
         """Nodes of a kind that cover a recorded line, the innermost last."""
         file, line = self.at(source)
-        found = [n for n in ast.walk(file.tree) if isinstance(n, kind) and _covers(n, line)]
+        found = [n for n in ast.walk(file.tree) if isinstance(n, kind) and covers(n, line)]
         return [(file, node) for node in found]
 
-    def local_function(self, name: str | None) -> ast.FunctionDef | ast.Lambda:
-        """A function by its name, wherever it is defined in the entry file."""
-        for node in ast.walk(self.entry.tree):
-            if isinstance(node, ast.FunctionDef) and node.name == name:
-                return node
-            if (
-                isinstance(node, ast.Assign)
-                and name in _names(node)
-                and isinstance(node.value, ast.Lambda)
-            ):
-                return node.value
-        raise NotInSourceError("the function was not found in the file of the target")
+    def calls_of_two(self, source: str | None) -> list[tuple[File, ast.Call]]:
+        """Calls of two arguments at a line, outer ones first: `criterion(output, target)`."""
+        return [(f, n) for f, n in self.nodes_at(source, ast.Call) if len(n.args) == 2]
+
+    # Names of modules.
 
     def nn(self, file: File | None = None) -> str:
         """How a file calls `torch.nn`."""
         return self.alias("torch.nn", file)
 
     def alias(self, module: str, file: File | None = None) -> str:
-        """How a file calls a module, such as `torch.nn.functional`."""
-        file = file or self.entry
-        parent, _, leaf = module.rpartition(".")
-        for node in ast.walk(file.tree):
-            if isinstance(node, ast.Import):
-                for item in node.names:
-                    if item.name == module and (item.asname or "." not in module):
-                        return item.asname or module
-            if isinstance(node, ast.ImportFrom) and node.module == parent:
-                for item in node.names:
-                    if item.name == leaf:
-                        return item.asname or leaf
-        if parent:
-            return f"{self.alias(parent, file)}.{leaf}"
-        raise NotInSourceError(f"{file.path.name} does not import {module}")
+        """How a file calls a module, such as `torch.nn.functional`; imported if it is not yet."""
+        file = file or self.home
+        name = self.known(module, file)
+        if name is None:
+            file.add_import("import torch")
+            name = module
+        return name
+
+    def known(self, module: str, file: File) -> str | None:
+        """How a file calls a module; None if it does not import it."""
+        return _alias(module, file)
 
     def changed(self) -> dict[Path, str]:
-        """New text of every file with edits."""
-        return {file.path: file.changed() for file in self.files if file.edits}
+        """New text of every file with edits.
 
-    def _read(self, path: Path) -> File:
-        path = path.resolve()
-        try:
-            if path in self._texts:
-                return File(path, self._texts[path], ast.parse(self._texts[path]))
-            # newline="" keeps the file's own line ends.
-            with path.open(encoding="utf-8", newline="") as stream:
-                text = stream.read()
-            return File(path, text, ast.parse(text))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise NotInSourceError(f"{path.name} cannot be read: {error}") from error
+        Raises:
+            NotInSourceError: If there are none, or they do not fit.
+        """
+        texts = {file.path: file.changed() for file in self.files if file.edits}
+        if not texts:
+            raise NotInSourceError("the change leaves the source as it is")
+        return texts
 
-    def _returned(self) -> list[str | None]:
-        names: list[str | None] = [None, None, None, None]
-        try:
-            value = self.return_statement().value
-        except NotInSourceError:
-            return names
-        if isinstance(value, ast.Tuple):
-            for i, element in enumerate(value.elts[:4]):
-                names[i] = element.id if isinstance(element, ast.Name) else None
-        return names
+    def _real_name(self, name: str, file: File) -> str:
+        """What `from nets import build as make` calls `make`."""
+        for node in ast.walk(file.tree):
+            if isinstance(node, ast.ImportFrom):
+                for item in node.names:
+                    if item.asname == name:
+                        return item.name
+        return name
 
 
-def called(call: ast.Call) -> str:
-    """Last part of the name of what is called."""
-    if isinstance(call.func, ast.Attribute):
-        return call.func.attr
-    return call.func.id if isinstance(call.func, ast.Name) else ""
+def _alias(module: str, file: File) -> str | None:
+    parent, _, leaf = module.rpartition(".")
+    for node in _imports(file):
+        if isinstance(node, ast.Import):
+            for item in node.names:
+                if item.name == module and item.asname:
+                    return item.asname
+                # `import torch.optim` also makes `torch.nn` reachable.
+                if item.asname is None and item.name.partition(".")[0] == module:
+                    return module
+        elif isinstance(node, ast.ImportFrom) and node.module == parent:
+            for item in node.names:
+                if item.name == leaf:
+                    return item.asname or leaf
+    if parent:
+        above = _alias(parent, file)
+        return None if above is None else f"{above}.{leaf}"
+    return None
 
 
-def keyword(call: ast.Call, name: str) -> ast.keyword | None:
-    """A keyword argument of a call."""
-    return next((k for k in call.keywords if k.arg == name), None)
+def _imports(file: File) -> Iterator[ast.AST]:
+    for node in module_level(file.tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
 
 
-def set_argument(file: File, call: ast.Call, name: str, new: str, position: int | None) -> None:
-    """Set an argument of a call: where it stands, or as a new keyword."""
-    given = keyword(call, name)
-    if given is not None:
-        file.replace(given.value, new)
-    elif position is not None and position < len(call.args):
-        file.replace(call.args[position], new)
-    else:
-        _, end = file.span(call)
-        inner = file.code(call).rstrip()[:-1].rstrip()
-        comma = "" if inner.endswith(("(", ",")) else ", "
-        comma = " " if inner.endswith(",") else comma
-        file.edits.append((end - 1, end - 1, f"{comma}{name}={new}"))
+def first_parameter(function: Function) -> str:
+    """Name of what a step calls its model, past `self`.
 
-
-def _own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
-    """Nodes of a function, without those of functions inside it, in the order of the text."""
-    stack: list[ast.AST] = list(reversed(function.body))
-    while stack:
-        node = stack.pop()
-        yield node
-        if not isinstance(node, ast.FunctionDef | ast.Lambda | ast.ClassDef):
-            stack.extend(reversed(list(ast.iter_child_nodes(node))))
-
-
-def _names(node: ast.Assign | ast.AnnAssign) -> list[str]:
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    return [n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)]
-
-
-def _covers(node: ast.AST, line: int) -> bool:
-    end = getattr(node, "end_lineno", None)
-    return end is not None and node.lineno <= line <= end  # type: ignore[attr-defined]
+    Raises:
+        NotInSourceError: If it takes nothing.
+    """
+    names = [n for n in parameter_names(function) if n != "self"]
+    if not names:
+        raise NotInSourceError("the step takes no model")
+    return names[0]

@@ -64,13 +64,18 @@ def compare(a: Run, b: Run, names: tuple[str, str], statistic: str = "grad_norm"
     windows = max(1, len(common) // _window(len(common)))
     tests = windows * max(1, len(both))
     threshold = NormalDist().inv_cdf(1 - FALSE_ALARM / 2 / tests) * (1 + _UNSURE / windows**0.5)
+    broken = _broken(one.scalars), _broken(other.scalars)
+    parted = [
+        part(common, x, y, "", name, threshold, broken if name == "loss" else None)
+        for name, x, y in whole
+    ]
     return RunComparison(
         a=names[0],
         b=names[1],
         common=len(common),
         first=int(common[0]) if len(common) else -1,
         last=int(common[-1]) if len(common) else -1,
-        whole=tuple(part(common, x, y, "", name, threshold) for name, x, y in whole),
+        whole=tuple(each for each in parted if each.steps),
         layers=tuple(
             part(
                 common,
@@ -97,8 +102,9 @@ def part(
     name: str,
     statistic: str,
     threshold: float,
+    broken: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
 ) -> Parting:
-    """Compare one number of two runs.
+    """Compare one number of two runs, at the steps where both recorded it.
 
     Args:
         steps: [steps], growing.
@@ -107,8 +113,11 @@ def part(
         name: Whose number.
         statistic: Which number.
         threshold: Noises from which on a window counts.
+        broken: Where NaN is what each run recorded, [steps]; elsewhere it is a gap.
     """
-    recorded = ~(np.isnan(x) & np.isnan(y))
+    recorded = ~np.isnan(x) & ~np.isnan(y)
+    if broken is not None:
+        recorded |= (~np.isnan(x) | broken[0]) & (~np.isnan(y) | broken[1])
     steps, x, y = steps[recorded], x[recorded], y[recorded]
     same = _same_bits(x, y)
     different = np.flatnonzero(~same)
@@ -220,6 +229,12 @@ def _same_bits(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
     kind = np.int32 if x.dtype.itemsize == 4 else np.int64
     bits = np.ascontiguousarray(x).view(kind) == np.ascontiguousarray(y).view(kind)
     return bits | (np.isnan(x) & np.isnan(y))
+
+
+def _broken(scalars: Mapping[str, Array]) -> NDArray[np.bool_]:
+    """Steps that the run itself calls not finite."""
+    told = scalars.get("nonfinite")
+    return np.zeros(1, bool) if told is None else told > 0  # one for all
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,7 @@ def row(each: Parting, say: Say) -> list[layout.Cell]:
         ("-" if parts is None else _about(each), "yellow" if parts is not None else "dim"),
         (words.difference(each, each.size), ""),
         ("-" if same else words.difference(each, each.end), ""),
-        (numbers.number(end) if end and not same else "-", ""),
+        (numbers.number(end) if end and math.isfinite(end) and not same else "-", ""),
     ]
 
 

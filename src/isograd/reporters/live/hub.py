@@ -221,9 +221,11 @@ class Hub:
                 state.verdict = news["verdict"] = str(data["verdict"])
                 ok = data.get("ok")
                 state.ok = news["ok"] = ok if isinstance(ok, bool) else None
+                state.ending = news["ending"] = str(data.get("ending") or "")
             elif kind == "HEADER":
                 state.meta = dict(data["meta"])
                 state.verdict = state.ok = news["verdict"] = news["ok"] = None
+                state.ending = news["ending"] = ""
                 news["meta"] = codec._plain(state.meta)
         except _UNREADABLE as error:
             state.damage.append(f"not readable: a record at step {record.step}: {error}")

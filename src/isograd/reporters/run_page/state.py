@@ -9,11 +9,14 @@ from isograd.records import codec
 from isograd.records.finding import Finding
 from isograd.records.run import Event, Run
 from isograd.records.snapshot import Snapshot
+from isograd.reporters import run_list
 from isograd.reporters.language import translate
 from isograd.reporters.run_page import shots
 from isograd.reporters.run_page.bins import Bins, binned
 
 SEVERITIES = ("error", "warning", "info")
+# Events that are no alarms: remarks, what the program logged, what watching took.
+_FACTS = ("text", "log", "cost")
 # Alarms shown; of more, those of the highest severity and then the first.
 EVENTS = 2000
 
@@ -33,6 +36,7 @@ class State:
         status: `waiting`, `running`, `ended` or `interrupted`.
         verdict: How it ended, or None.
         ok: True if it ended without an alarm; None if that is not known.
+        ending: How the program ended, if it did not end well by itself.
         damage: Parts that could not be read, one sentence each.
         events: Alarms and texts.
         findings: Verdicts of rules.
@@ -48,6 +52,7 @@ class State:
         self.status = "waiting"
         self.verdict: str | None = None
         self.ok: bool | None = None
+        self.ending = ""
         self.damage: list[str] = []
         self.events: list[dict[str, Any]] = []
         self.findings: list[Finding] = []
@@ -78,6 +83,7 @@ class State:
             "status": self.status,
             "verdict": self.verdict,
             "ok": self.ok,
+            "ending": self.ending,
             "damage": self.damage,
             "events": _most_telling(self.events),
             "eventsLeft": max(0, len(self.events) - EVENTS),
@@ -92,6 +98,8 @@ class State:
     def chinese(self) -> dict[str, str]:
         """Chinese of the sentences that rules and alarms wrote."""
         known = {text: translate(text, "zh") for text in self._texts() if text}
+        known[self.verdict or ""] = run_list.verdict(self.verdict or "", "zh")
+        known[self.ending] = run_list.ending(self.ending, "zh")
         return {english: chinese for english, chinese in known.items() if english != chinese}
 
     def _shot_steps(self) -> list[int]:
@@ -105,7 +113,7 @@ class State:
                 yield from (item.name, item.unit, item.how)
         for event in self.events:
             yield event["message"]
-        yield from (self.verdict or "", *self.damage)
+        yield from self.damage
         for view in self.views.values():
             if view["main"] is not None:
                 yield view["main"]["note"]
@@ -114,7 +122,7 @@ class State:
 def plain_event(event: Event) -> dict[str, Any]:
     """An alarm or text as the page reads it."""
     told = event.data.get("severity")
-    kind = "info" if event.name == "text" else "warning"
+    kind = "info" if event.name in _FACTS else "warning"
     return {
         "step": event.step,
         "name": event.name,
@@ -139,7 +147,7 @@ def of(run: Run, name: str, path: str = "", status: str = "ended") -> State:
     """
     state = State(name, path, run.rank)
     state.ranks, state.meta, state.status = run.ranks, run.meta, status
-    state.verdict, state.ok = run.verdict, run.ok
+    state.verdict, state.ok, state.ending = run.verdict, run.ok, run.ending
     state.damage = [
         f"not readable in {part.file}: {part.length} bytes, {part.reason}" for part in run.damage
     ]

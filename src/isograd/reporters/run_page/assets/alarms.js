@@ -12,7 +12,7 @@ function alarmsOf() {
   const found = RUN.findings.filter((finding) => finding.step > 0).map((finding) => ({
     step: finding.step, name: finding.code, message: finding.title, severity: finding.severity, parameter: finding.where[0] || null, time: 0, data: {},
   }));
-  return [...RUN.events.filter((event) => event.step >= 0), ...found].sort((a, b) => a.step - b.step);
+  return [...RUN.events.filter((event) => event.step >= 0 && event.name !== "cost"), ...found].sort((a, b) => a.step - b.step);
 }
 
 const alarmsSeen = () => RUN.alarms.filter((alarm) => alarm.severity !== "info" && alarm.step >= axis.low && alarm.step <= axis.high).slice(0, 400);

@@ -2,6 +2,7 @@
 
 function duration(seconds) {
   if (!Number.isFinite(seconds) || seconds < 0) return "–";
+  if (seconds < 0.1) return number(1000 * seconds) + " ms";
   if (seconds < 60) return seconds.toFixed(seconds < 10 ? 1 : 0) + " s";
   const minutes = Math.floor(seconds / 60);
   if (minutes < 60) return `${minutes} min ${Math.round(seconds % 60)} s`;
@@ -24,7 +25,7 @@ function lastOf(name) {
 function head() {
   const bins = RUN.tables.steps;
   const worst = SEVERITIES.find((severity) => RUN.alarms.some((alarm) => alarm.severity === severity) || RUN.findings.some((finding) => finding.severity === severity));
-  const mood = RUN.status === "waiting" ? "plain" : RUN.ok === false || worst === "error" ? "error" : worst === "warning" || RUN.status === "interrupted" ? "warning" : RUN.ok ? "good" : "plain";
+  const mood = RUN.status === "waiting" ? "plain" : RUN.ok === false || worst === "error" ? "error" : worst === "warning" || RUN.ending || RUN.status === "interrupted" ? "warning" : RUN.ok ? "good" : "plain";
   const mark = { error: "✗", warning: "!", good: "✓", plain: RUN.status === "waiting" ? "…" : "▶" }[mood];
   const count = (severity) => RUN.alarms.filter((alarm) => alarm.severity === severity).length;
   const said_of = RUN.verdict ? said(RUN.verdict) : t(STATUS[RUN.status] || RUN.status);
@@ -33,11 +34,12 @@ function head() {
     [t("last step"), stepText(bins.lastStep)], [t("steps recorded"), stepText(bins.rows)], Number.isNaN(lastOf("loss")) && bins.scalars.indexOf("loss") < 0 ? null : [t("loss"), number(lastOf("loss"))],
     [t("lasted"), duration(lastOf("time") - RUN.began)], [t("parameters"), bins.names.length],
     count("error") + count("warning") ? [t("alarms"), count("error") + count("warning")] : null,
-    Number.isNaN(cost) ? null : [t("cost of watching"), number(100 * cost) + " %"],
+    Number.isNaN(cost) ? null : [t("cost of watching"), cost < 1 ? number(100 * cost) + " %" : duration(spentSeconds())],
     RUN.ranks.length > 1 ? [t("rank"), t("{rank} of {n}", { rank: RUN.rank, n: RUN.ranks.length })] : null,
   ].filter(Boolean) : [];
   return h("div", { class: "verdict " + mood, id: "verdict" },
     h("h1", {}, h("span", { class: "mark", "aria-hidden": "true" }, mark), h("span", {}, rich(said_of))),
+    RUN.ending ? h("p", {}, h("span", { class: "severity warning" }, "◆ "), t("the program: {how}", { how: said(RUN.ending) })) : null,
     RUN.verdict && RUN.status !== "ended" ? h("p", {}, t(STATUS[RUN.status] || RUN.status)) : null,
     RUN.status === "waiting" ? h("p", { class: "hint" }, t("Start the training; its steps appear here by themselves.")) : null,
     facts.length ? h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))) : null,
@@ -50,8 +52,27 @@ function metaSection() {
   const plainly = (value) => (value === null || value === undefined ? "–" : Array.isArray(value) ? value.join(" ") : typeof value === "object" ? JSON.stringify(value) : String(value));
   const started = real(take("started"));
   const rows = [[t("run"), RUN.path || RUN.name], [t("command"), plainly(take("command"))], Number.isFinite(started) ? [t("started"), new Date(started * 1000).toLocaleString(state.lang === "zh" ? "zh-CN" : "en-GB")] : null,
-    ...Object.entries(shown).filter(([, value]) => value !== null && value !== undefined).map(([key, value]) => [t(key), plainly(value)])].filter(Boolean);
+    ...took(), ...Object.entries(shown).filter(([, value]) => value !== null && value !== undefined).map(([key, value]) => [t(key), plainly(value)])].filter(Boolean);
   return section("meta", t("facts of the run"), h("dl", { class: "meta" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+}
+
+const KINDS_OF_COST = { light: "gradient norms", full: "whole records", probe: "measurements of all factors", tape: "the start, for a replay", row: "writing", loss: "losses" };
+
+const costEvent = () => RUN.events.findLast((event) => event.name === "cost");
+
+// Seconds that watching took; NaN before the end.
+function spentSeconds() {
+  const spent = costEvent();
+  return spent ? Object.keys(KINDS_OF_COST).reduce((all, kind) => all + (real(spent.data[kind + "_seconds"]) || 0), 0) : NaN;
+}
+
+// What watching took in all, by what it was for.
+function took() {
+  const spent = costEvent();
+  if (!spent) return [];
+  const parts = Object.entries(KINDS_OF_COST).map(([kind, name]) => [name, real(spent.data[kind + "_seconds"]), spent.data[kind + "_times"]]).filter(([, seconds]) => seconds > 0);
+  parts.sort((a, b) => b[1] - a[1]);
+  return [[t("watching took"), parts.map(([name, seconds, times]) => `${t(name)} ${duration(seconds)}${times ? ` (${times}×)` : ""}`).join(" · ")]];
 }
 
 function findingSection() {
@@ -92,7 +113,7 @@ function scalarCharts() {
     if (!moving.length) continue;
     const title = moving.map((name) => t(SCALARS[name] || name));
     const series = () => moving.map((name, i) => ({ name: t(SCALARS[name] || name), bins, series: bins.scalar(name), ink: i ? INK.last : INK.first, strong: true }));
-    const picture = new Lines({ id: "scalar-" + moving[0], label: title.join(", "), series, log: ["skipped", "cost", "lr"].includes(moving[0]) ? false : "auto", height: group[0] === "loss" ? 170 : 130, marks: true });
+    const picture = new Lines({ id: "scalar-" + moving[0], label: title.join(", "), series, log: ["skipped", "lr"].includes(moving[0]) ? false : "auto", height: group[0] === "loss" ? 170 : 130, marks: true });
     const key = moving.length > 1 ? h("p", { class: "legend" }, title.map((text, i) => h("span", {}, h("i", { class: "swatch", style: { "--k": i ? "var(--last)" : "var(--first)" } }), text))) : null;
     charts.push(h("figure", { class: group[0] === "loss" ? "over-steps wide" : "over-steps" }, key ? null : h("figcaption", {}, title[0]), key, picture.box));
   }

@@ -7,6 +7,7 @@ const BROKEN = [230, 0, 126]; // no colour of cividis or of the two sides is nea
 const ZERO = { light: [255, 255, 255], dark: [0, 0, 0] };
 const SAME = { light: [128, 136, 146], dark: [120, 128, 140] }; // between the two sides, but darker (lighter) than their middle
 const MOST_DECADES = 12;
+const HELD = 80; // of 255: how strong a value is after its time, until the next is recorded
 const ROW = { least: 4, most: 20, words: 12 };
 
 function ramp(colours) {
@@ -103,13 +104,14 @@ class Heat extends Picture {
   paint(pen) {
     if (!this.rows.length) return;
     const scale = (this.scale = scaleFor(this.statistic, this.rows, this.bins));
-    legend(scale);
+    this.holds = false;
     const { left, top, width, height } = this.plot;
     const shades = ramp(scale.sided ? SIDES[state.theme] : RISING);
     const pixels = Math.max(1, Math.min(2000, Math.round(width * Math.min(devicePixelRatio || 1, 2))));
     const image = new ImageData(pixels, this.rows.length);
     const where = this.columnsOf(pixels);
     this.rows.forEach((row, i) => this.fill(image, i, row, where, scale, shades));
+    legend(scale, this.holds);
     const sheet = new OffscreenCanvas(pixels, this.rows.length);
     sheet.getContext("2d").putImageData(image, 0, 0);
     pen.imageSmoothingEnabled = false;
@@ -172,15 +174,19 @@ class Heat extends Picture {
       if (bad) colour = BROKEN;
       else if (alike && value === 1) colour = same;
       else if (!Number.isNaN(value)) colour = value === 0 && scale.log ? zero : shades[Math.min(255, Math.max(0, Math.round(255 * scale.at(value, row.middle))))];
+      let strength = 255;
       if (colour) [held, heldAt] = [colour, spot.b];
-      else if (held && spot.b - heldAt <= hold) colour = held; // recorded now and then: it holds until the next
+      else if (held) {
+        colour = held;
+        if (spot.b - heldAt > hold) [strength, this.holds] = [HELD, true];
+      }
       if (!colour) continue;
       const at = 4 * (i * image.width + p);
-      [image.data[at], image.data[at + 1], image.data[at + 2], image.data[at + 3]] = [...colour, 255];
+      [image.data[at], image.data[at + 1], image.data[at + 2], image.data[at + 3]] = [...colour, strength];
     }
   }
 
-  // For how many columns a value holds: twice the usual distance of those recorded.
+  // For how many columns a value holds in full: twice the usual distance of those recorded.
   holdOf(base, block) {
     let known = 0;
     for (let column = 0; column < this.bins.used; column++) if (!Number.isNaN(block.last[base + column]) || block.bad[base + column]) known++;
@@ -278,7 +284,7 @@ class Heat extends Picture {
 
 // --- What the colours mean, under the map.
 
-function legend(scale) {
+function legend(scale, holds) {
   const place = document.getElementById("heat-legend");
   if (!place) return;
   const colours = scale.sided ? SIDES[state.theme] : RISING;
@@ -286,5 +292,5 @@ function legend(scale) {
   place.replaceChildren(
     h("span", { class: "ramp" }, h("span", {}, `≤ ${scale.ends[0]}`), h("i", { style: { background: `linear-gradient(90deg, ${colours.join(", ")})` } }), h("span", {}, `≥ ${scale.ends[1]}`)),
     scale.same ? swatch(`rgb(${SAME[state.theme].join(" ")})`, t("bit-identical")) : "", scale.log ? swatch(`rgb(${ZERO[state.theme].join(" ")})`, t("exactly zero")) : "", swatch(`rgb(${BROKEN.join(" ")})`, t("not finite")),
-    h("span", {}, h("i", { class: "swatch ringed hatched" }), t("not recorded")));
+    h("span", {}, h("i", { class: "swatch ringed hatched" }), holds ? t("not recorded: the last value, faint") : t("not recorded")));
 }

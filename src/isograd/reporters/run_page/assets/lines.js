@@ -5,7 +5,7 @@ class Lines extends Picture {
   // `marks`: alarms as vertical lines. `named`: names beside the ends. `layers`: on the axis of the heat map, with the
   // names beside the beginnings.
   constructor({ id, label, series, log, height = 150, marks = false, named = false, layers = false }) {
-    const right = named && !NARROW.matches ? 150 : 8;
+    const right = named && !NARROW.matches ? 168 : 8;
     super({ id, label, height, margin: layers ? layerMargin(8) : { left: 52, right, top: 8, bottom: 22 } });
     Object.assign(this, { series, logged: log, marks, layers, named: layers || right > 100 });
   }

@@ -25,7 +25,7 @@ function takeRows(message) {
 }
 
 function takeNews(message) {
-  for (const name of ["status", "verdict", "ok", "ranks", "meta", "damage"]) if (name in message) RUN[name] = message[name];
+  for (const name of ["status", "verdict", "ok", "ending", "ranks", "meta", "damage"]) if (name in message) RUN[name] = message[name];
   Object.assign(DATA.zh, message.zh || {});
   for (const rows of message.rows || []) takeRows(rows);
   for (const event of message.events || []) {

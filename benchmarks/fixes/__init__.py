@@ -1,0 +1,1 @@
+"""Whether fixes that are called proven cure faults, on fresh seeds."""
