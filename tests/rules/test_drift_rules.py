@@ -250,6 +250,15 @@ def test_writes_to_the_weights_between_the_steps(factor, alarm, monkeypatch):
     assert "G703" not in dict(found())
 
 
+def test_steps_that_were_not_recorded_are_no_writes_between():
+    """A watch records few steps whole; what the optimizer did between them is not known."""
+    weight = tuple(2.0**k for k in range(8))
+    track = ParameterTrack((1.0,) * 8, (0.1,) * 8, weight)
+    every, some = ((1.0,) * steps for steps in (8, 80))
+    assert g703_undone._outside(Training(every, (), {"w": track})) > 50
+    assert g703_undone._outside(Training(some, (), {"w": track})) == 1.0
+
+
 @pytest.mark.parametrize("kept_apart", [False, True])
 def test_two_views_that_are_drawn_together_become_one_point(kept_apart):
     torch.manual_seed(0)
@@ -288,12 +297,3 @@ def test_samples_that_are_each_others_classes_see_each_other_by_design():
     )
     assert "G408" not in {code for code, _ in found}
     assert found
-
-
-def test_steps_that_were_not_recorded_are_no_writes_between():
-    """A watch records few steps whole; what the optimizer did between them is not known."""
-    weight = tuple(2.0**k for k in range(8))
-    track = ParameterTrack((1.0,) * 8, (0.1,) * 8, weight)
-    every, some = ((1.0,) * steps for steps in (8, 80))
-    assert g703_undone._outside(Training(every, (), {"w": track})) > 50
-    assert g703_undone._outside(Training(some, (), {"w": track})) == 1.0

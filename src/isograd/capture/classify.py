@@ -71,9 +71,8 @@ def _softmax_dim(out: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 def _constant_nan(value: Tensor) -> bool:
     if transforms.active():
         return False
-    if value.requires_grad or value.dim() or value.device.type != "cpu":
-        return False
-    return bool((value != value).item())
+    made = value.requires_grad or value.dim() > 0  # by the model, or no constant at all
+    return not made and value.device.type == "cpu" and bool((value != value).item())
 
 
 def weighted(before: list[tuple[Node | None, str | None]]) -> bool:

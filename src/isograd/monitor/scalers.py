@@ -20,6 +20,11 @@ from isograd.monitor.scaling import Scaling
 _SCALER = torch.amp.GradScaler
 
 
+def _loud(error: Exception) -> None:
+    """A check has no training to spare: an error of our own is raised."""
+    raise error
+
+
 class Factors(Scaling):
     """Follows scalers and notes by which factor they multiply the loss.
 
@@ -31,7 +36,7 @@ class Factors(Scaling):
     """
 
     def __init__(self, by_hand: float = 1.0) -> None:
-        super().__init__([])
+        super().__init__([], _loud)
         self._by_hand = by_hand
         self.seen: list[float] = []
 

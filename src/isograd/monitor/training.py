@@ -177,9 +177,8 @@ def _followed(
         broke = _reproduced(twin, step)
     if not stopped and steps and not recorder.steps:
         stopped = NO_STEP
-    training = replace(
-        recorder.training(stopped, _end(twin, step)), broke=broke, others=clock.others
-    )
+    training = recorder.training(stopped, _end(twin, step))
+    training = replace(training, broke=broke, others=clock.others)
     return replace(training, loss_scale=median(scalers.seen)) if scalers.seen else training
 
 

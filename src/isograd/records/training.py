@@ -192,9 +192,9 @@ class Training:
     targets: tuple[float, ...] = ()
     secant: tuple[float, ...] = ()
     broke: Snapshot | None = None
-    others: int = 0
     bad: BadStep | None = None
     loss_scale: float = 1.0
+    others: int = 0
 
     def update_ratio(self) -> float:
         """Median over parameters and steps of norm of the update / norm of the weight."""
