@@ -175,9 +175,7 @@ def test_residual_branches_are_scaled_by_one_over_root_two_l():
     setup, proposal = carried_out("residual-scale", case)
     assert proposal.parameters["layers"] == [f"outer.{i}" for i in range(4)]
     before, after = case.setup.model.outer[0].weight, setup.model.outer[0].weight
-    assert float((after.norm() / before.norm()).detach()) == pytest.approx(
-        1 / math.sqrt(2 * 4), rel=2e-3
-    )
+    assert float((after.norm() / before.norm()).detach()) == pytest.approx(1 / math.sqrt(2 * 4), rel=2e-3)
     assert torch.equal(setup.model.inner[0].weight, case.setup.model.inner[0].weight)
     assert proposals("residual-scale", case_of(mlp(), classes(32), code="residual-scale")) == []
 

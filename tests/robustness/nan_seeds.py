@@ -858,9 +858,7 @@ def exponential_in_half_precision():
 
 @seed
 def matrix_product_in_half_precision():
-    return between(
-        lambda h: (h.half() * 0 + 300) @ torch.full((8, 8), 300.0).half().float().half() * 0 + h
-    )  # noqa: E501  # bad: forward matmul
+    return between(lambda h: (h.half() * 0 + 300) @ torch.full((8, 8), 300.0).half().float().half() * 0 + h)  # noqa: E501  # bad: forward matmul
 
 
 @seed
@@ -1014,9 +1012,7 @@ def sequence_loss_without_a_path():
     def loss(out, y):
         logp = F.log_softmax(out, -1)[:2, None]
         target = torch.tensor([[1, 1]])
-        return F.ctc_loss(
-            logp, target, torch.tensor([2]), torch.tensor([2])
-        )  # bad: forward ctc_loss
+        return F.ctc_loss(logp, target, torch.tensor([2]), torch.tensor([2]))  # bad: forward ctc_loss
 
     return trained(Net(), loss)
 
