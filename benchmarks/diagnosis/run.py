@@ -87,7 +87,7 @@ def _watched(case: Case, seed: int, steps: int) -> Row:
             try:
                 for _ in range(steps):
                     training.advance()
-            except RuntimeError as error:  # the user's own loop breaks
+            except (IndexError, RuntimeError) as error:  # the user's own loop breaks
                 raised = f"{type(error).__name__}: {error}".splitlines()[0]
         diagnosis = watch.diagnosis()
     except Exception as error:

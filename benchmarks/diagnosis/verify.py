@@ -42,7 +42,7 @@ def trained(case: Case, seed: int, fixed: bool) -> float:
         for _ in range(training.judged_after):
             if not math.isfinite(training.advance()):
                 break
-    except RuntimeError:
+    except (IndexError, RuntimeError):
         if fixed or case.healthy:
             raise
         return 0.0

@@ -33,7 +33,6 @@ _RANGES: dict[str, Interval] = {
     "exp": (0.0, math.inf),
     "abs": (0.0, math.inf),
     "square": (0.0, math.inf),
-    "sqrt": (0.0, math.inf),
     "norm": (0.0, math.inf),
     "hardtanh": (-1.0, 1.0),
     "softsign": (-1.0, 1.0),

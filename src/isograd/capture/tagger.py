@@ -66,7 +66,7 @@ class Tagger(TorchFunctionMode):
         stop: Code that calls the user's step; the search for a place ends there.
         shield: Keeps errors of our own, after the first of which nothing more is noted; without
             one they are raised.
-        mends: Whether class indices out of range are moved into it, so that a measurement can
+        mends: Whether arguments that a loss refuses are moved into range, so that a measurement can
             say so; never in the user's own loop.
     """
 

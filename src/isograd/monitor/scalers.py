@@ -20,6 +20,11 @@ from isograd.monitor.scaling import Scaling
 _SCALER = torch.amp.GradScaler
 
 
+def _loud(error: Exception) -> None:
+    """A check has no training to spare: an error of our own is raised."""
+    raise error
+
+
 class Factors(Scaling):
     """Follows scalers and notes by which factor they multiply the loss.
 
@@ -31,7 +36,7 @@ class Factors(Scaling):
     """
 
     def __init__(self, by_hand: float = 1.0) -> None:
-        super().__init__([], _raised)
+        super().__init__([], _loud)
         self._by_hand = by_hand
         self.seen: list[float] = []
 
@@ -47,10 +52,6 @@ class Factors(Scaling):
     def value(self, root: Any) -> float:
         """The loss behind a root, as a number."""
         return float(self.true_loss(root).detach())
-
-
-def _raised(error: Exception) -> None:
-    raise error
 
 
 @contextmanager

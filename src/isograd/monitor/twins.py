@@ -16,6 +16,12 @@ from isograd.capture.rng import RandomState
 DRAWS = 6
 # Where a weak signal must be told from none.
 MANY_DRAWS = 48
+# Batches that scatter so much that a rise of a tenth of the loss would not show at two standard
+# errors are drawn again, up to this many.
+PRECISE = 0.05
+# Beyond doubt, whenever it is looked at.
+SURE = 6.0
+SCATTERED_DRAWS = 24
 SMALLEST = 8
 # Arguments by these names are targets and stay where they are.
 _TARGETS = frozenset(("labels", "label", "targets", "target", "y"))
@@ -55,8 +61,9 @@ def input_use(twin: nn.Module, step: Step, draws: int = DRAWS) -> float | None:
     Args:
         twin: A trained copy.
         step: Draws a batch at each call.
-        draws: Batches each way. If they are many, the global generators stand alike for both
-            ways, so that a step that draws with them is compared on the same batches.
+        draws: Batches each way; more where they scatter. If they are many, the global generators
+            stand alike for both ways, so that a step that draws with them is compared on the same
+            batches.
 
     Returns:
         The t statistic over the batches, of pairs if there are many; None for batches below
@@ -65,7 +72,9 @@ def input_use(twin: nn.Module, step: Step, draws: int = DRAWS) -> float | None:
     """
     losses: list[list[float]] = [[], []]
     keys: list[str] = []
-    for _ in range(draws):
+    for drawn in range(max(draws, SCATTERED_DRAWS)):
+        if drawn >= draws and (draws > DRAWS or _precise(losses)):
+            break
         generators = RandomState() if draws > DRAWS else None
         for rolled in (0, 1):
             if rolled and generators is not None:
@@ -91,11 +100,26 @@ def input_use(twin: nn.Module, step: Step, draws: int = DRAWS) -> float | None:
     if draws > DRAWS:
         spread = variance([b - a for a, b in zip(plain, tampered, strict=True)]) / draws
     else:
-        spread = (variance(plain) + variance(tampered)) / draws
+        spread = _squared_error(losses)
     rise = mean(tampered) - mean(plain)
     if not math.isfinite(rise):
         return None
     return rise / math.sqrt(spread) if spread > 0 else (math.inf if rise > 0 else 0.0)
+
+
+def _squared_error(losses: list[list[float]]) -> float:
+    """Variance of the difference of two means."""
+    return sum(variance(values) / len(values) for values in losses)
+
+
+def _precise(losses: list[list[float]]) -> bool:
+    """True if more batches would not change what is said."""
+    plain, tampered = map(mean, losses)
+    error = _squared_error(losses)
+    if not math.isfinite(error):
+        return True
+    sure = tampered - plain > SURE * math.sqrt(error)
+    return sure or math.sqrt(error) <= PRECISE * abs(plain)
 
 
 class _Roll:

@@ -518,9 +518,7 @@ class Watch:
         self._scaling.wanted = pulse.light
         self._measuring.next_step(self.steps)
         taping = self._rerun is not None and self._rerun.listening
-        busy = (
-            recorder.full or self._measuring.on or taping or self._guard or self._box.listening
-        )
+        busy = recorder.full or self._measuring.on or taping or self._guard or self._box.listening
         if busy or pulse.light:
             if busy or not self._hurry():
                 self._inflow.resume()
