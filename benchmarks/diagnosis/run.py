@@ -1,7 +1,8 @@
 """Recall, first-named cause and false alarms of `isograd.check` on the labelled trainings.
 
     python benchmarks/diagnosis/run.py [--split dev|test|all] [--seeds 3] [--only PART] [--jobs 2]
-                                       [--no-peers] [--json FILE] [--table] [--watch STEPS]
+                                       [--no-peers] [--json FILE] [--table]
+                                       [--watch STEPS [--budget SHARE|none]]
 
 Each case is checked with `steps` steps on a copy, and the peers' published rules look at the same
 training. A fault counts as found if any finding is an alarm, or if the check refuses it with an
@@ -33,7 +34,9 @@ from diagnosis.registry import GROUPS, Case, cases, split
 Row = dict[str, Any]
 
 
-def checked(name: str, seed: int, peers: bool, watched: int = 0) -> Row:
+def checked(
+    name: str, seed: int, peers: bool, watched: int = 0, budget: float | None = 0.01
+) -> Row:
     """One case with one seed."""
     import torch
 
@@ -42,7 +45,7 @@ def checked(name: str, seed: int, peers: bool, watched: int = 0) -> Row:
     case = next(c for c in cases() if c.name == name)
     row: Row = {"name": name, "family": case.family, "group": case.group, "seed": seed}
     started = time.perf_counter()
-    row |= _watched(case, seed, watched) if watched else _ours(case, seed)
+    row |= _watched(case, seed, watched, budget) if watched else _ours(case, seed)
     row["seconds"] = round(time.perf_counter() - started, 2)
     if peers:
         from diagnosis.peers import PEERS, traced
@@ -76,14 +79,14 @@ def _ours(case: Case, seed: int) -> Row:
     return _judged(case, _alarms(diagnosis))
 
 
-def _watched(case: Case, seed: int, steps: int) -> Row:
+def _watched(case: Case, seed: int, steps: int, budget: float | None) -> Row:
     """The same training in the user's own loop."""
     import isograd
 
     training = case(seed)
     raised = ""
     try:
-        with isograd.watch(training.model, training.optimizer) as watch:
+        with isograd.watch(training.model, training.optimizer, budget=budget) as watch:
             try:
                 for _ in range(steps):
                     training.advance()
@@ -202,7 +205,9 @@ def main() -> int:
     parser.add_argument("--write", type=Path, help="write the summary to this Markdown file")
     parser.add_argument("--table", action="store_true", help="one line for each run")
     parser.add_argument("--watch", type=int, default=0, metavar="STEPS", help="watch the loop")
+    parser.add_argument("--budget", default="0.01", help="of the watch; `none` for no limit")
     options = parser.parse_args()
+    budget = None if options.budget == "none" else float(options.budget)
     names = [c.name for c in split(options.split) if options.only in c.name]
     if not names:
         parser.error(f"no case of {options.split!r} has {options.only!r} in its name")
@@ -214,6 +219,7 @@ def main() -> int:
                 *zip(*pairs, strict=True),
                 [not options.no_peers] * len(pairs),
                 [options.watch] * len(pairs),
+                [budget] * len(pairs),
             )
         )
     if options.table:

@@ -220,7 +220,7 @@ def test_a_watched_training_is_the_unwatched_one(name, budget, tmp_path):
     assert torch.equal(after, state)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     run = isograd.load(tmp_path / "run")
-    assert len(run.steps) > 3
+    assert len(run.steps) >= (STEPS / 2 if budget is None else 1)
     assert run.verdict
 
 

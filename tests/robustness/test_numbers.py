@@ -345,3 +345,36 @@ def test_sparse_gradients(tmp_path):
             truth.done()
     assert watch.failed == ""
     agrees(truth, watch.run)
+
+
+@pytest.mark.parametrize("make", LOOPS, ids=lambda make: make.__name__)
+def test_rows_that_are_made_together_are_the_same(make, tmp_path, monkeypatch):
+    """The cheap tier alone, five steps at a time; closures have to be taken one by one."""
+    from isograd.monitor import watch as monitor
+    from isograd.monitor.brisk import Brisk
+
+    together = []
+    drain = Brisk.drain
+    monkeypatch.setattr(monitor, "rows", lambda bare: 5)
+    monkeypatch.setattr(Brisk, "drain", lambda self: together.append(drain(self)) or together[-1])
+    torch.manual_seed(0)
+    model = net()
+    truth = Truth(model)
+    trainer, iteration = make(model, truth)
+    with isograd.watch(model, trainer, run=tmp_path / "run", budget=None) as watch:
+        monkeypatch.setattr(watch.governor, "due", lambda kind: kind == "light")
+        for _ in range(STEPS):
+            iteration()
+    assert watch.failed == ""
+    run = isograd.load(watch.run)
+    assert list(run.steps) == list(range(STEPS))
+    sizes = [len(rows) for rows in together]
+    assert sizes[:1] == ([] if make in (closure, lbfgs) else [5])
+    for at, row in enumerate(truth.rows):
+        assert run.scalars["loss"][at] == pytest.approx(row["loss"], rel=1e-5)
+        assert run.scalars["stepped_norm"][at] == pytest.approx(
+            math.hypot(*row["stepped"].values()), rel=1e-5
+        )
+        for name, value in row["raw"].items():
+            if make not in (clipped_by_hand, clamped):  # which only a full record sees
+                assert run.series(name, "grad_norm")[at] == pytest.approx(value, rel=1e-4)

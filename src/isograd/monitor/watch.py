@@ -228,6 +228,7 @@ class Watch:
         if self._rerun is not None:
             self._rerun.close()
         modes.sweep()
+        self._safely(self._last_rows)
         if self._journal is not None:
             self._safely(self._conclude)
 
@@ -320,12 +321,15 @@ class Watch:
         seen = self._judge(first, replace(training, replays=(unchanged,)))
         return merged(self._judge(first, again), seen)
 
-    def _conclude(self) -> None:
-        """Write what is left to the run file, with the verdict."""
-        assert self._journal is not None
+    def _last_rows(self) -> None:
+        """Judge and write rows that were still waiting."""
         self._catch_up()
         for beat in self._pulse.drain():
             self._record(beat, False)
+
+    def _conclude(self) -> None:
+        """Write what is left to the run file, with the verdict."""
+        assert self._journal is not None
         if self._losses is not None:
             self._losses.finish()
         for bad in self.bad_steps:
