@@ -46,8 +46,8 @@ GROUPS = (
     ("Precision and numbers", "precision loss-scale safe-math double-where missing-values"),
     (
         "Head, data and graph",
-        "logits-loss loss-shape loss-sign input-scale target-scale detach enable-grad "
-        "straight-through",
+        "logits-loss loss-shape loss-sign one-unit softmax-axis transposed input-scale "
+        "target-scale detach enable-grad straight-through",
     ),
 )
 PARTS = {"model": "the model", "optimizer": "the optimizer", "step": "the step"}
