@@ -120,3 +120,15 @@ def test_one_unit_takes_a_sigmoid():
 
     setup = changed("one-unit", model[0], functional)
     assert torch.allclose(setup.step(setup.model), expected)
+
+
+def test_labels_one_and_two_become_zero_and_one():
+    x, y = torch.randn(6, 4), torch.tensor([1.0, 2, 1, 2, 2, 1])
+    model = nn.Linear(4, 1)
+
+    def loss(model, y):
+        return nn.functional.binary_cross_entropy_with_logits(model(x).flatten(), y)
+
+    setup = changed("label-range", model, lambda model: loss(model, y))
+    assert torch.equal(setup.step(setup.model), loss(model, y - 1))
+    assert proposed("label-range", model, lambda model: loss(model, y - 1)) == []

@@ -175,10 +175,23 @@ def test_a_fix_is_added_to_another_while_it_helps(monkeypatch):
     class Half(Rate):
         name, to = "half", (0.003,)
 
-    class Boost(Rate):
-        """Only useful on top: ten times the rate there is."""
+    class Momentum(Rate):
+        """Only proposed on top."""
 
-        name, partner, cures = "boost", True, frozenset()
+        name, partner, cures = "momentum", True, frozenset()
+
+        def proposals(self, case):
+            yield trainings.Proposal("momentum 0.9", {})
+
+        def change(self, setup, parameters):
+            for group in setup.optimizer.param_groups:
+                group["momentum"] = 0.9
+            return setup
+
+    class Tenfold(Momentum):
+        """Sets what the first fix sets."""
+
+        name = "tenfold"
 
         def proposals(self, case):
             yield trainings.Proposal("ten times", {})
@@ -188,12 +201,14 @@ def test_a_fix_is_added_to_another_while_it_helps(monkeypatch):
                 group["lr"] *= 10
             return setup
 
-    catalogue(monkeypatch, Half, Boost)
+    catalogue(monkeypatch, Half, Momentum, Tenfold)
     trials = tries(trainings.setup())
-    assert trials[0].fix.title == "rate 0.003 + ten times"
-    assert [p.name for p in trials[0].fix.parts] == ["half", "boost"]
+    assert trials[0].fix.title == "rate 0.003 + momentum 0.9"
+    assert [p.name for p in trials[0].fix.parts] == ["half", "momentum"]
     assert trials[0].proven
-    assert "ten times" not in [t.fix.title for t in trials]
+    titles = [t.fix.title for t in trials]
+    assert "momentum 0.9" not in titles
+    assert not any("ten times" in title for title in titles)
 
 
 def test_progress_tells_stages_and_counts(monkeypatch):

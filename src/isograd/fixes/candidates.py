@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from isograd.fixes.arms import Arm
-from isograd.fixes.kind import Case, Kind, kinds, total_decades
+from isograd.fixes.kind import Case, Kind, carried_out, kinds, total_decades
 from isograd.fixes.neighbours import NEIGHBOURS
 from isograd.fixes.setup import Setup
 from isograd.records import Diagnosis, Finding, Snapshot
@@ -152,6 +152,25 @@ def combined(key: int, first: Candidate, second: Candidate) -> Candidate:
         parts,
     )
     return Candidate(key, fix, first.finding, None, first.weight + second.weight)
+
+
+def settings_changed(fix: Fix, setup: Setup) -> frozenset[str]:
+    """Names of the settings of parameter groups that a fix changes on a copy."""
+    copied = setup.copied()
+    if copied.optimizer is None:
+        return frozenset()
+
+    def settings(optimizer: Any) -> dict[str, list[str]]:
+        names = {name for group in optimizer.param_groups for name in group} - {"params"}
+        return {n: [repr(g.get(n)) for g in optimizer.param_groups] for n in names}
+
+    before = settings(copied.optimizer)
+    try:
+        changed = carried_out(fix, copied)
+    except Exception:  # it fails in its trial, with its reason
+        return frozenset()
+    after = settings(changed.optimizer)
+    return frozenset(n for n in before if {*before[n]} != {*after.get(n, ())})
 
 
 def measured(snapshot: Snapshot) -> Probed:

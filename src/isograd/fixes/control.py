@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 
 import torch
@@ -34,8 +33,7 @@ def random_change(part: Part, seed: int) -> Change:
             with torch.no_grad():
                 for p in setup.model.parameters():
                     if p.dim() > 1 and p.is_floating_point() and p.requires_grad:
-                        std = float(p.float().square().mean().sqrt()) or 1 / math.sqrt(p.shape[1])
-                        p.normal_(0, std * scale())
+                        p.normal_(0, float(p.float().square().mean().sqrt()) * scale())
         elif part == "optimizer":
             factor = scale()
             for group in setup.optimizer.param_groups if setup.optimizer else ():

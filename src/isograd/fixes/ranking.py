@@ -13,8 +13,9 @@ from isograd.records import Diagnosis
 from isograd.records.fix import Measured, Part, Trial
 
 _ORDER = {"proven": 0, "no better": 1, "worse": 2, "failed": 3}
-# Losses within this factor, or scores within this distance, are alike: the simpler fix wins.
-_ALIKE = 1.1
+# Losses within this factor, or scores within this distance, are alike: the simpler fix wins. Losses
+# of a net that learns well fall by such factors within some steps.
+_ALIKE = 1.5
 _ALIKE_SCORE = 0.01
 
 
@@ -28,7 +29,7 @@ def ranked(
     """Judge all candidates and put the best first.
 
     Proven before unproven; among proven ones those whose copy raises no alarm any more; then by
-    what was measured after training, and by simplicity where that is alike.
+    the loss after training on the worst seed, and by simplicity where that is alike.
     """
     made = [
         (c, _trial(c, unchanged, randoms, diagnosis, interrupted))
@@ -42,7 +43,9 @@ def ranked(
     def value(trial: Trial) -> float:
         if by_score and trial.after.score is not None:
             return -trial.after.score
-        return trial.after.loss if math.isfinite(trial.after.loss) else math.inf
+        # The worst seed: a fix that is unstable shows it there first.
+        worst = trial.after.high if trial.seeds else trial.after.loss
+        return worst if math.isfinite(worst) else math.inf
 
     def alarms(trial: Trial) -> int:
         return len(trial.remaining) if trial.remaining is not None else 99
