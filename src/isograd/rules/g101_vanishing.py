@@ -43,6 +43,8 @@ DECADES = 1.75
 SIGMAS = 3.0
 # Factors that follow the scale of the forward signal.
 SCALED = ("normalization", "residual")
+# Activations whose slope over n units is 1/n by design.
+MIXTURES = frozenset(("softmax", "gumbel_softmax", "log_softmax"))
 # One decade past the limit the finding is an error, below a warning.
 _SURE = 1.0
 
@@ -64,10 +66,17 @@ def check(case: Case) -> Iterator[Finding]:
     )
     if adaptive and not case.poor:
         return  # each parameter's step is rescaled, and the loss is halved
+    worst = min((li for li in hidden.links if li.kind == kind), key=lambda li: li.decades)
+    if kind == "activation" and worst.op.strip("_") in MIXTURES and _learns(case):
+        return  # a mixture is meant to be a softmax, as G107 explains
     looped = any(case.snapshot.ops[link.op_index].loops for link in hidden.links)
     if looped and case.training is not None and not case.failing:
         return  # depth in time, which G201 judges
     yield _finding(hidden, limit)
+
+
+def _learns(case: Case) -> bool:
+    return case.training is not None and not case.failing
 
 
 def _finding(hidden: Hidden, limit: float) -> Finding:

@@ -22,6 +22,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding, Op
@@ -80,7 +81,15 @@ def check(case: Case) -> Iterator[Finding]:
             ),
             Evidence("RMS of its input", rms, "", None, "pre-activation; about 1 is healthy"),
             *(
-                (Evidence("gain of the layer in front", gain, "", GAIN, "RMS out / RMS in"),)
+                (
+                    Evidence(
+                        "gain of the layer in front",
+                        gain,
+                        "",
+                        GAIN,
+                        "spread of its output / RMS of its input",
+                    ),
+                )
                 if gain is not None
                 else ()
             ),
@@ -130,13 +139,15 @@ def _in_front(case: Case, op: Op) -> Op | None:
 def _gain(layer: Op) -> float | None:
     if layer.inputs is None or layer.output is None or not layer.inputs.rms > 0:
         return None
-    return layer.output.rms / layer.inputs.rms
+    # About its mean: a bias that shuts a gate is no matter of the weights' scale.
+    spread = math.sqrt(max(0.0, layer.output.rms**2 - layer.output.mean**2))
+    return spread / layer.inputs.rms
 
 
 # Chinese for the texts above, by template.
 ZH = {
     "gain of the layer in front": "前面一层的增益",
-    "RMS out / RMS in": "输出均方根 / 输入均方根",
+    "spread of its output / RMS of its input": "输出标准差 / 输入均方根",
     "saturated: {share} % of `{a}` ({op}) lies in the flat part ({where})": (
         "饱和：`{a}`（{op}）中 {share} % 的取值落在平坦区（{where}）"
     ),
