@@ -235,6 +235,7 @@ class Watch:
         self._scaling.close()
         if self._rerun is not None:
             self._rerun.close()
+
     def saw_error(self, error: BaseException | None) -> None:
         """The program stopped with an error: was something not finite then?"""
         name = self._safely(lambda: not_finite_in(error))
