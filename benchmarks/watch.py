@@ -5,7 +5,8 @@
 Copies of one model are trained in one process, a block of steps each in turn, so that a slow
 moment of the machine meets all of them. Shown is processor time, which other programs disturb
 less than the clock on the wall: of the whole run, which counts the rare whole measurements too,
-of the median block, and what a step takes more in the quietest tenth of the blocks. `--quick` trains 200 steps. BERT over 2000 steps takes an hour or two.
+of the median block, and what a step takes more in the quietest tenth of the blocks. `--quick`
+trains 200 steps. BERT over 2000 steps takes an hour or two.
 """
 
 from __future__ import annotations

@@ -42,8 +42,23 @@ def by_loss(training: Training) -> bool:
 
 
 def skill(training: Training) -> float:
-    """Skill on held-out data; 0 if it is worse than the best constant answer."""
-    value = training.score(training.model)
+    """Skill on held-out data; 0 if it is worse than the best constant answer.
+
+    Answers of yes and no are scored as logits. A fix may make them probabilities, which are
+    then turned into logits first.
+    """
+    import torch
+
+    task = getattr(training.score, "__self__", None)
+    if getattr(task, "kind", "") != "binary":
+        value = training.score(training.model)
+    else:
+        training.model.eval()
+        with torch.no_grad():
+            out = training.model(task.x_test).float()  # type: ignore[union-attr]
+        if float(out.min()) >= 0 and float(out.max()) <= 1:
+            out = torch.logit(out)
+        value = task.skill(out.clamp(-100, 100))  # type: ignore[union-attr]
     return max(0.0, value) if math.isfinite(value) else 0.0
 
 

@@ -1,8 +1,8 @@
 """Do the fixes that `isograd.fix` calls proven cure the labelled faults?
 
-    python benchmarks/fixes/run.py [--split dev|test|all] [--seeds 3] [--only PART] [--limit N]
-                                   [--claims 4] [--jobs 2] [--steps N] [--time-limit S]
-                                   [--json FILE] [--write FILE]
+    python benchmarks/fixes/run.py [--split dev|test|all] [--seeds 3] [--only PART] [--skip PART]
+                                   [--limit N] [--claims 4] [--jobs 2] [--steps N]
+                                   [--time-limit S] [--json FILE] [--write FILE]
 
 For each fault that can be cured, `isograd.fix` sees one training, built with seed 1000. Each fix
 that it calls proven, at most four, is then carried out on trainings built anew with the seeds 0,
@@ -15,12 +15,15 @@ change.
 - not confirmed: a proven fix whose trainings on these seeds end with a higher mean loss than
   those as they are, in the fix's own meaning of the loss, or with a mean skill lower by 2 points.
 
-Rows are appended to the JSON file as they come, and those in it are not run again. Tune on `dev`.
+Rows are appended to the JSON file as they come, and those in it are not run again. Their order is
+drawn by a hash of the names, so that a run that was cut short, or `--limit`, is a fair sample.
+Tune on `dev`.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -220,7 +223,8 @@ def main() -> int:
     parser.add_argument("--split", choices=("dev", "test", "all"), default="dev")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="", help="part of a name; several with commas")
-    parser.add_argument("--limit", type=int, help="every n-th case, so that about N remain")
+    parser.add_argument("--skip", default="", help="part of a name; several with commas")
+    parser.add_argument("--limit", type=int, help="the first N cases only")
     parser.add_argument("--claims", type=int, default=4, help="proven fixes tried on fresh seeds")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--steps", type=int, help="of each trial; default: as many as fit")
@@ -229,9 +233,11 @@ def main() -> int:
     parser.add_argument("--write", type=Path, help="write the tables to this Markdown file")
     options = parser.parse_args()
     wanted = [w for w in options.only.split(",") if w] or [""]
+    left_out = [w for w in options.skip.split(",") if w]
     names = [c.name for c in fixable(options.split) if any(w in c.name for w in wanted)]
-    if options.limit and options.limit < len(names):
-        names = [names[i * len(names) // options.limit] for i in range(options.limit)]
+    names = [name for name in names if not any(w in name for w in left_out)]
+    names.sort(key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    names = names[: options.limit]
     rows: list[Row] = []
     if options.json and options.json.exists():
         rows = [json.loads(line) for line in options.json.read_text().splitlines()]

@@ -64,10 +64,22 @@ def test_a_program_is_watched_and_judged(arguments, tmp_path, monkeypatch, capsy
     assert codes[:1] == ([PROGRAMS[arguments]] if PROGRAMS[arguments] else [])
 
 
+def test_the_example_that_turns_nan_is_located(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    assert main(["run", "--replay", str(EXAMPLES / "turns_nan.py")]) == 0
+    shown = capsys.readouterr().err
+    documented = (EXAMPLES.parent / "docs" / "replay-run.txt").read_text()
+    line = next(line for line in documented.splitlines() if line.startswith("step 137"))
+    assert line.partition("turns_nan.py")[0] in shown
+    assert main(["replay", "turns_nan"]) == 1
+
+
 def test_each_example_is_tested():
     assert {p.stem for p in (EXAMPLES / "faults").glob("*.py")} == set(FAULTS)
     assert {p.stem for p in EXAMPLES.glob("*.py")} == {
         *HEALTHY,
         "vanishing",
+        "turns_nan",
         *(name for name, *_ in PROGRAMS),
     }

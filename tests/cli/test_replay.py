@@ -7,7 +7,7 @@ import pytest
 from isograd.cli import main
 from isograd.runfile import bad_steps
 
-SCRIPT = '''
+SCRIPT = """
 import sys
 
 import torch
@@ -79,7 +79,7 @@ if MODE == "local":
     training(inside())
 else:
     training()
-'''
+"""
 LINES = [n for n, line in enumerate(SCRIPT.splitlines(), 1) if "here" in line]
 PHASES = {
     "backward": ("backward", "sqrt"),

@@ -202,7 +202,7 @@ def test_quiet_says_nothing(program, capsys):
 def test_chinese(program, capsys):
     assert main(["run", "--lang", "zh", program(TRAIN)]) == 0
     err = capsys.readouterr().err
-    assert "isograd: 健康：未发现梯度故障" in err
+    assert "isograd: 健康：未发现梯度问题" in err
     assert "观察了 40 步；" in err
 
 

@@ -95,7 +95,7 @@ def test_gc_deletes_what_is_old(here, capsys):
     assert main(["gc", "--older-than", "30d", "--yes"]) == 0
     assert names(here) == {"new", "group/middle"}
     assert not (here / "old").exists()
-    assert "deleted 1 runs" in capsys.readouterr().out
+    assert "deleted 1 run," in capsys.readouterr().out
 
 
 def test_gc_keeps_the_latest(here):

@@ -133,6 +133,18 @@ def test_an_interruption_gives_what_is_known(monkeypatch, backend):
     assert best.after.loss < best.before.loss
 
 
+def test_an_interruption_of_the_screening_gives_what_is_known(monkeypatch):
+    catalogue(monkeypatch, Rate, Placebo)
+
+    def interrupts(stage, done, total):
+        if stage == "screening" and done == 3:
+            raise KeyboardInterrupt
+
+    trials = {t.fix.title: t for t in tries(trainings.setup(), progress=interrupts, jobs=1)}
+    assert trials["rate 0.1"].after.loss < trials["rate 0.1"].before.loss
+    assert trials["placebo 5"].reason == "interrupted before its trial"
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_trials_repeat(monkeypatch, backend):
     catalogue(monkeypatch, Rate, Placebo)
@@ -192,3 +204,43 @@ def test_progress_tells_stages_and_counts(monkeypatch):
     assert stages == ["timing", "screening", "proof"]
     assert all(done <= total for _, done, total in told)
     assert told[-1][1] == told[-1][2]
+
+
+def test_neighbours_of_the_cause_are_tried_where_its_own_fixes_do_not_help(monkeypatch):
+    class Elsewhere(Rate):
+        """Cures what the alarm is mistaken for."""
+
+        name, cures = "elsewhere", frozenset(("optimizer-state",))
+
+    catalogue(monkeypatch, Placebo, Elsewhere)
+    trials = tries(trainings.setup())
+    assert trials[0].fix.name == "elsewhere"
+    assert trials[0].proven
+    assert trials[0].finding.code == "G301"
+    catalogue(monkeypatch, Rate, Elsewhere)
+    assert [t.fix.name for t in tries(trainings.setup(), steps=10)] == ["rate"]
+    catalogue(monkeypatch, Elsewhere)
+    assert [t.fix.name for t in tries(trainings.setup(), steps=10)] == ["elsewhere"]
+
+
+def test_a_fix_that_cannot_propose_is_one_warning(monkeypatch):
+    class Broken(Rate):
+        name = "broken"
+
+        def proposals(self, case):
+            raise KeyError("no such op")
+
+    catalogue(monkeypatch, Broken, Rate)
+    with pytest.warns(UserWarning, match="the fix 'broken' cannot propose"):
+        trials = tries(trainings.setup(), steps=10)
+    assert [t.fix.name for t in trials] == ["rate"]
+
+
+def test_neighbours_are_causes():
+    from typing import get_args
+
+    from isograd.fixes.neighbours import NEIGHBOURS
+    from isograd.records.finding import Cause
+
+    named = {*NEIGHBOURS, *(near for group in NEIGHBOURS.values() for near in group)}
+    assert named <= set(get_args(Cause))

@@ -10,6 +10,7 @@ import fix_samples
 from fix_samples import NAMES, Loaded, git, golden, patched, written
 from isograd.fixes.kind import carried_out
 from isograd.fixes.patches.make import patch
+from isograd.records.fix import Fix
 
 # Fixes that draw weights anew: the patched program draws others.
 DRAWN = {"activation", "weights", "recurrent-weights"}
@@ -137,3 +138,31 @@ def test_recording_leaves_torch_as_it_was(place):
 
 def test_there_are_many_styles():
     assert len(fix_samples.NAMES) >= 45
+
+
+def test_several_fixes_make_one_patch(place):
+    """A swap of activations, a rate and a standardised input touch one file each at its place."""
+    text = written("rate_keyword", place).read_text().replace("nn.Linear(8, 1)", NET)
+    text = text.replace("\n\n\ndef", "\n\nHEAD = nn.Linear(8, 1)\n\n\ndef")
+    file = place / "several.py"
+    file.write_text(text.replace("# fix: learning-rate factor=0.1", "# fix: activation to=relu"))
+    parts = []
+    for words in ("activation to=relu", "learning-rate factor=0.1", "input-scale"):
+        lines = file.read_text().splitlines(keepends=True)
+        file.write_text("".join([f"# fix: {words}\n", *lines[1:]]))
+        with Loaded(file) as loaded:
+            parts.append((loaded.fix, loaded.sites))
+    whole = Fix("combination", "all", {}, "optimizer", parts=tuple(p for p, _ in parts))
+    made = patch(whole, loaded.finding, file, "target", parts[0][1])
+    for line in (
+        "+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), HEAD)",
+        "+        lr=1,",
+        "+    x = (x - x.mean(0)) / x.std(0).clamp_min(1e-12)",
+        '+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")',
+    ):
+        assert line in made.diff.splitlines()
+    git(place, "init", "-q")
+    assert git(place, "apply", "--check", "-", text=made.diff).stderr == b""
+
+
+NET = "nn.Sequential(nn.Linear(8, 8), nn.Sigmoid(), nn.Linear(8, 8), nn.Sigmoid(), HEAD)"

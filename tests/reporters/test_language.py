@@ -8,7 +8,7 @@ import pytest
 
 import isograd.reporters
 from isograd.records import finding, op
-from isograd.reporters import language, verdict
+from isograd.reporters import language, run_list, run_status, verdict
 
 HERE = Path(isograd.reporters.__file__).parent
 
@@ -54,6 +54,21 @@ def test_the_search_finds_words():
 @pytest.mark.parametrize("word", sorted(USED))
 def test_every_word_shown_has_a_chinese_entry(word):
     assert word in language.catalogue("zh")
+
+
+@pytest.mark.parametrize("module", [run_list, run_status])
+def test_every_word_told_beside_the_catalogue_has_a_chinese_entry(module):
+    """Those say their words with `tell`, from a table of their own."""
+    known = {**language.catalogue("zh"), **module.ZH}
+    told = {
+        word.value
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "tell"
+        for word in ast.walk(node.args[0])
+        if isinstance(word, ast.Constant) and isinstance(word.value, str) and len(word.value) > 2
+    }
+    assert len(told) > 5
+    assert told - set(known) == set()
 
 
 @pytest.mark.parametrize(("english", "chinese"), language.catalogue("zh").items())

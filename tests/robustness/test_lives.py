@@ -180,6 +180,32 @@ def test_two_models_are_watched_side_by_side():
     assert torch.autograd.backward is not backward
 
 
+def test_the_backward_pass_of_another_net_is_not_ours(tmp_path):
+    """A critic that nobody watches trains in between, and another one is watched."""
+    torch.manual_seed(0)
+    models = [net() for _ in range(3)]
+    trainers = [torch.optim.SGD(m.parameters(), lr=0.01) for m in models]
+    watches = [
+        isograd.watch(m, run=tmp_path / "run", budget=b)
+        for m, b in zip(models, (None, 0.0), strict=False)
+    ]
+    losses = [[] for _ in models]
+    for _ in range(40):
+        for model, trainer, seen in zip(models, trainers, losses, strict=True):
+            trainer.zero_grad()
+            loss = F.cross_entropy(model(torch.randn(8, 6)), torch.randint(0, 3, (8,)))
+            loss.backward()
+            seen.append(loss.item())
+        for trainer in trainers:
+            trainer.step()
+    for watch, expected in zip(watches, losses[:2], strict=True):
+        watch.close()
+        training = watch._recorder.training()
+        assert watch.steps == 40
+        assert training.loss == pytest.approx(expected, rel=1e-6)
+        assert set(training.backwards) == {1}
+
+
 @pytest.mark.parametrize("where", ["forward", "backward", "step"])
 def test_an_error_that_the_loop_survives(where, tmp_path):
     """Out of memory, for instance: the batch is left out, or tried again in halves."""

@@ -27,12 +27,12 @@ FIRES = {
     "saturated tanh": (
         lambda: models.mlp(nn.Tanh, gain=20.0, depth=3),
         "G104",
-        "activation-derivative",
+        "weight-scale",
     ),
     "saturated by input": (
         lambda: models.mlp(nn.Sigmoid, depth=1, scale=500.0),
         "G104",
-        "activation-derivative",
+        "input-scale",
     ),
     "constant loss": (models.constant_loss, "G105", "loss-head"),
     "log of a negative": (models.nan_from_log, "G601", "numerics"),

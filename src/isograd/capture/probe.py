@@ -7,8 +7,10 @@ import math
 import sys
 import traceback
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from isograd.capture.backward import Gradients
 from isograd.capture.fused import FusedLayers
 from isograd.capture.graph import backward_graph
-from isograd.capture.graphless import FrozenError, NoGraphError, without_graph
+from isograd.capture.graphless import FrozenError, NoGraphError, overwritten, without_graph
 from isograd.capture.guard import untouched
 from isograd.capture.loss_weights import LossWeights
 from isograd.capture.missing import unreached
@@ -50,16 +52,21 @@ def probe(model: nn.Module, step: Step) -> Snapshot:
     guard = untouched(model)
     try:
         with guard, _no_collection():
-            snapshot = _measure(model, step, guard, parameters)
+            snapshot, passing = _measure(model, step, guard, parameters)
     except StepError:
         # A step that trains is the better explanation of whatever else went wrong.
         guard.raise_if_changed()
         raise
     guard.raise_if_changed()
-    return snapshot
+    if not passing:
+        return snapshot
+    del guard
+    return _with_passing(snapshot, passing)
 
 
-def _measure(model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any]) -> Snapshot:
+def _measure(
+    model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any]
+) -> tuple[Snapshot, list[tuple[Any, str]]]:
     tagger = Tagger(model, guard.watch, call_step.__code__, mends=True)
     fused = FusedLayers(model)
     stance = _eager()
@@ -83,7 +90,7 @@ def _measure(model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any
             fused.hooked(),
             weights.hooked(),
         ):
-            _backward(loss, tagger)
+            _backward(loss, tagger, model)
     finally:
         for hooks, before in muted:
             hooks.update(before)
@@ -92,7 +99,19 @@ def _measure(model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any
     tagger.meter.finish()
     losses = weights.weighted(tagger.losses)
     time_gains, failed = fused.gains()
-    return assemble(value, tagger, graph, seen, parameters, losses, time_gains, failed, said)
+    passing = [
+        (weakref.ref(leaf), f"{tuple(leaf.shape)} of `{draft.name}` at {draft.place.source}")
+        for leaf, draft in tagger.foreign()
+    ]
+    snapshot = assemble(value, tagger, graph, seen, parameters, losses, time_gains, failed, said)
+    return snapshot, passing
+
+
+def _with_passing(snapshot: Snapshot, passing: list[tuple[Any, str]]) -> Snapshot:
+    """A weight that nobody holds once the graph is gone is made anew at each step."""
+    gc.collect()  # the graph is part of cycles with the hooks on it
+    gone = tuple(dict.fromkeys(text for leaf, text in passing if leaf() is None))
+    return replace(snapshot, passing=gone) if gone else snapshot
 
 
 def call_step(step: Step, model: nn.Module) -> Any:
@@ -189,10 +208,18 @@ def _require_trainable(model: Any, parameters: dict[str, Any]) -> None:
         )
 
 
-def _backward(loss: Tensor, tagger: Tagger) -> None:
+def _backward(loss: Tensor, tagger: Tagger, model: nn.Module) -> None:
     try:
         loss.backward()
     except RuntimeError as error:
+        if "modified by an inplace operation" in str(error):
+            raise NoGraphError(
+                f"backward from the loss raised {type(error).__name__}: "
+                f"{str(error).splitlines()[0]}",
+                snapshot=overwritten(model, loss, tagger, str(error)),
+                facts=_user_lines(error),
+                causes=("write out of place: `x = x * 2` for `x *= 2` or `x.mul_(2)`",),
+            ) from error
         causes = ["see the message of torch above"]
         if "second time" in str(error):
             line = tagger.backward_source or "inside the step"

@@ -11,13 +11,12 @@ from contextlib import ExitStack
 from typing import Any
 
 from torch import Tensor, nn
-from torch._C import _len_torch_function_stack
-from torch.overrides import _pop_mode, _push_mode
 
 from isograd.capture.backward import Gradients
 from isograd.capture.fused import FusedLayers
 from isograd.capture.graph import BackwardGraph, backward_graph
 from isograd.capture.loss_weights import LossWeights
+from isograd.capture.modes import remove
 from isograd.capture.report import assemble
 from isograd.capture.shield import Shield
 from isograd.capture.tagger import Tagger
@@ -115,15 +114,7 @@ class Sighting:
         if not self._tagging:
             return
         self._tagging = False
-        # Modes form a stack: what was entered on top of ours and not left stays, in its order.
-        above: list[Any] = []
-        while _len_torch_function_stack():
-            mode = _pop_mode()
-            if mode is self._tagger:
-                break
-            above.append(mode)
-        for mode in reversed(above):
-            _push_mode(mode)
+        remove(self._tagger)
 
 
 def _outermost() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import linecache
-from types import CodeType, FrameType
+from types import CodeType, FrameType, ModuleType
 from typing import Any, NamedTuple
 
 import torch.autograd.graph
@@ -133,7 +133,7 @@ def path_to(value: Any, wanted: int) -> str | None:
         items = [(f"[{key!r}]", item) for key, item in list(value.items())[:_ENTRIES]]
     elif isinstance(value, list | tuple):
         items = [(f"[{index}]", item) for index, item in enumerate(value[:_ENTRIES])]
-    elif isinstance(value, nn.Module):
+    elif isinstance(value, nn.Module | ModuleType | type):
         items = []
     else:
         inside = getattr(value, "__dict__", None)

@@ -48,6 +48,8 @@ class Watchful(Protocol):
         """A call is about to run."""
 
 
+# Layers, and the transposition of a weight in front of a product.
+_WEIGHTED = frozenset((*kinds.LAYERS, "embedding", "t", "transpose", "permute", "T", "mT"))
 # Ops of one time step that are searched for an earlier call with the same weight.
 _LOOP_REACH = 64
 _MENDED = frozenset((*LOSSES, PROBABILITY))
@@ -169,6 +171,20 @@ class Tagger(TorchFunctionMode):
         """Give every node below `root` that no call claimed an op of its own."""
         if root not in self.owner:
             self._claim_foreign(root)
+
+    def foreign(self) -> list[tuple[Tensor, Draft]]:
+        """Leaves that are no parameter of the model and are read as the weight of a layer."""
+        found: list[tuple[Tensor, Draft]] = []
+        for node, reads in self.follows.items():
+            draft = self.owner.get(node)
+            if draft is None or draft.name not in _WEIGHTED:
+                continue
+            for following, _ in reads:
+                leaf = self.leaves.get(following)
+                own = leaf is None or id(leaf) in self.parameter_names
+                if not own and isinstance(leaf, nn.Parameter) and leaf.dim() >= 2:
+                    found.append((leaf, draft))
+        return found
 
     def _inputs_of(self, inputs: list[Tensor]) -> list[tuple[Node | None, str | None]]:
         """Graph node and parameter name of each input, before an in-place call changes them."""

@@ -73,11 +73,10 @@ def _chosen(saved: list[Saved], step: int | None, path: Path, rank: int | None) 
     Raises:
         IsogradError: If there is none.
     """
-    if saved and step is None:
-        return saved[0]
-    for one in saved:
-        if one.step == step:
-            return one
+    wanted = saved[0].step if saved and step is None else step
+    same = [one for one in saved if one.step == wanted]
+    if same:  # of several ranks, one whose own part went wrong
+        return next((one for one in same if one.bad.located), same[0])
     if saved:
         listed = ", ".join(str(one.step) for one in saved)
         raise IsogradError(

@@ -45,6 +45,7 @@ def conclude(
     Returns:
         The program's exit code, unless it is 0 and `--fail-on` asks for 1.
     """
+    from isograd.monitor.journal import place
     from isograd.reporters import run_status
 
     lang = options.language(args)
@@ -69,7 +70,8 @@ def conclude(
         if speaks and watch.steps:
             _report(watch, lang, args.full)
         now = watch.facts()
-        if args.replay and now.broke is not None and not any(b.located for b in now.bad_steps):
+        known = now.broke is None or any(bad.located for bad in now.bad_steps)
+        if args.replay and not known and place()[1] == 1:
             program_file.run_again(watch.run, lang, speaks)
     failed = (args.fail_on == "finding" and not fine) or (args.fail_on == "alarm" and alarms)
     return 1 if failed and ending.code == 0 else ending.code

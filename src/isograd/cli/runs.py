@@ -91,9 +91,9 @@ def show(found: list[Summary], root: Path, lang: str = "en", columns: int | None
         )
         for item in found
     ]
-    for line in run_list.table(rows, console.width, lang):
-        line.rstrip()
-        console.print(line, soft_wrap=True)
+    # A table stands two cells in, as below a heading; here is none.
+    for line in run_list.table(rows, console.width + 2, lang):
+        console.print(line[2:], soft_wrap=True)
 
 
 def name_of(item: Summary, root: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -104,9 +105,9 @@ def run(
             own = measured(arm.model, arm.step, rewind)
         redefined: dict[int, Reading] = {}
         for key, fix in (yardsticks or {}).items():
-            new = carried_out(fix, Setup(arm.model, setup.step, arm.optimizer, None))
-            value, other = measured(new.model, new.step, rewind)
-            redefined[key] = (math.inf if broke else value), other
+            reading = _by_the_step_of(fix, arm, setup, rewind)
+            if reading is not None:
+                redefined[key] = (math.inf, reading[1]) if broke else reading
         return Arm(
             tuple(curve),
             loss,
@@ -120,6 +121,15 @@ def run(
             redefined,
             lasted,
         )
+
+
+def _by_the_step_of(fix: Fix, arm: Setup, setup: Setup, rewind: Rewind) -> Reading | None:
+    """What a trained model's loss is in the meaning of a fix; None if it cannot be computed."""
+    try:
+        new = carried_out(fix, Setup(copy.deepcopy(arm.model), setup.step, arm.optimizer, None))
+        return measured(new.model, new.step, rewind)
+    except Exception:  # the fix that asked for it fails by itself, with its reason
+        return None
 
 
 def _trained(arm: Setup, steps: int) -> tuple[list[float], float, bool]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from isograd.fixes.arms import Arm
-from isograd.fixes.kind import Case, Kind, Proposal, kinds, total_decades
+from isograd.fixes.kind import Case, Kind, kinds, total_decades
+from isograd.fixes.neighbours import NEIGHBOURS
 from isograd.fixes.setup import Setup
 from isograd.records import Diagnosis, Finding, Snapshot
 from isograd.records.fix import Fix, Part
@@ -64,38 +67,72 @@ class Candidate:
 
 
 def gathered(setup: Setup, diagnosis: Diagnosis) -> list[Candidate]:
-    """Candidates for all alarms, causes first, no two alike."""
-    found: list[Candidate] = []
-    seen: set[str] = set()
+    """Candidates for all alarms, causes first, no two alike, and their partners."""
     alarms = [finding for finding in diagnosis.findings if finding.alarm]
-    for stage in ("usual", "special", "partner"):
-        partners = stage == "partner"
-        room = {"usual": MOST - _SPECIAL, "special": MOST, "partner": 2 * MOST}[stage]
-        for finding in alarms if not partners else alarms[:1]:
-            for kind, proposal in _proposed(Case(setup, diagnosis, finding), stage):
-                key = f"{kind.name} {sorted(proposal.parameters.items(), key=str)}"
-                if key in seen or len(found) >= room:
-                    continue
-                seen.add(key)
-                found.append(
-                    Candidate(
-                        len(found),
-                        kind.fix(proposal),
-                        finding,
-                        proposal.predicted,
-                        proposal.weight,
-                        partners,
-                    )
-                )
+    found: list[Candidate] = []
+    for special in (False, True):
+        for finding in alarms:
+            causes = {finding.code, finding.cause}
+
+            def fits(kind: Kind, causes: set[str] = causes, special: bool = special) -> bool:
+                return bool(kind.cures & causes) and kind.special == special
+
+            case = Case(setup, diagnosis, finding)
+            _add(found, case, fits, MOST if special else MOST - _SPECIAL)
+    for finding in alarms[:1]:
+        _add(found, Case(setup, diagnosis, finding), lambda kind: kind.partner, partners=True)
     return found
 
 
-def _proposed(case: Case, stage: str) -> Iterator[tuple[Kind, Proposal]]:
+def neighbouring(setup: Setup, diagnosis: Diagnosis, known: Sequence[Candidate]) -> list[Candidate]:
+    """Further candidates, for causes that are mistaken for those of the alarms."""
+    found = list(known)
+    for finding in diagnosis.findings:
+        if finding.alarm:
+            near = frozenset(NEIGHBOURS.get(finding.cause, ()))
+            case = Case(setup, diagnosis, finding)
+            _add(found, case, lambda kind, n=near: bool(kind.cures & n), 2 * MOST)
+    return found[len(known) :]
+
+
+def _add(
+    found: list[Candidate],
+    case: Case,
+    fits: Callable[[Kind], bool],
+    most: int = MOST,
+    partners: bool = False,
+) -> None:
+    """Append what the fitting fixes propose, unless it is there; up to `most`, partners aside."""
+    seen = {_key(c.fix.name, c.fix.parameters) for c in found if not c.partner or partners}
+    room = most - sum(not c.partner for c in found)
     for kind in kinds().values():
-        cures = case.finding.code in kind.cures or case.finding.cause in kind.cures
-        if kind.partner if stage == "partner" else cures and kind.special == (stage == "special"):
-            for proposal in kind.proposals(case):
-                yield kind, proposal
+        if not fits(kind):
+            continue
+        try:
+            proposals = list(kind.proposals(case))
+        except Exception as error:  # one fix of many; the others are worth trying
+            warnings.warn(f"isograd: the fix {kind.name!r} cannot propose: {error}", stacklevel=2)
+            continue
+        for proposal in proposals:
+            key = _key(kind.name, proposal.parameters)
+            if key in seen or (room <= 0 and not partners):
+                continue
+            seen.add(key)
+            room -= 1
+            found.append(
+                Candidate(
+                    len(found),
+                    kind.fix(proposal),
+                    case.finding,
+                    proposal.predicted,
+                    proposal.weight,
+                    partners,
+                )
+            )
+
+
+def _key(name: str, parameters: dict[str, Any]) -> str:
+    return f"{name} {sorted(parameters.items(), key=str)}"
 
 
 def combined(key: int, first: Candidate, second: Candidate) -> Candidate:

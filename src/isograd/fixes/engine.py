@@ -2,7 +2,8 @@
 
 1. Candidates: every fix of the catalogue that may cure an alarm.
 2. Screening: each is carried out on a copy, the same batch is measured again and the copy trained,
-   all on one seed. The best are combined, greedily, up to three.
+   all on one seed. Where none helps, fixes for neighbouring causes follow. The best are combined,
+   greedily, up to three.
 3. Proof: the best few train on fresh seeds beside no change and random changes, and the fixed copy
    is checked again. Where the first seeds leave it open, as many follow once more.
 """
@@ -10,6 +11,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +20,10 @@ from typing import Any
 from isograd.capture.probe import probe
 from isograd.fixes import arms, draws, verdict
 from isograd.fixes.arms import Arm
-from isograd.fixes.candidates import Candidate, Probed, combined, gathered, measured
+from isograd.fixes.candidates import Candidate, Probed, combined, gathered, measured, neighbouring
 from isograd.fixes.control import random_change
 from isograd.fixes.kind import carried_out
-from isograd.fixes.plan import FEWEST, FINALISTS, SCREENED, Plan
+from isograd.fixes.plan import FEWEST, FINALISTS, SCREENED, SCREENED_NEAR, Plan
 from isograd.fixes.ranking import judged, ranked
 from isograd.fixes.rewind import Rewind
 from isograd.fixes.setup import Setup
@@ -39,6 +41,8 @@ _PARTNERS = 6
 _PARTS = 3
 # A part must improve the relative difference by this to be added: the loss falls by 10 %.
 _ADDS = 0.05
+# If no fix does that on the first seed, neighbours of the causes are tried: 18 % off the loss.
+_HELPS = 0.1
 
 
 @dataclass(frozen=True)
@@ -97,9 +101,12 @@ class _Session:
         self.unchanged: dict[int, Arm] = {}
         self.randoms: dict[tuple[Part, int], Arm] = {}
         self.interrupted = False
+        self._keys = itertools.count(10_000)
 
     def run(self) -> None:
         """All stages."""
+        if not self.candidates:
+            self.candidates = neighbouring(self.setup, self.diagnosis, ())
         if not self.candidates:
             return
         # Torch imports much of itself for the first optimizer: here, not in each process.
@@ -107,6 +114,10 @@ class _Session:
         alone = [c for c in self.candidates if not c.partner]
         self._begin(len(alone))
         self._screen(alone, self.plan.after(SCREENED))
+        if max(map(self.merit, self.candidates)) < _HELPS:
+            near = neighbouring(self.setup, self.diagnosis, self.candidates)
+            self.candidates += near
+            self._screen(near, self.plan.after(SCREENED_NEAR))
         self._combine()
         # Partners that stand in no combination were never meant to stand alone.
         self.candidates = [c for c in self.candidates if not c.partner]
@@ -140,16 +151,19 @@ class _Session:
         if missing:
             calls.append(lambda: self._arm(None, _SCREEN, self.plan.steps, keyed))
         calls += [functools.partial(self._screened, c) for c in some]
-        got = self._map("screening", calls, deadline=deadline, learns=True)
-        if missing:
-            first = got.pop(0)
-            if not first.reason:
-                self.unchanged[_SCREEN] = first.value
-        for candidate, outcome in zip(some, got, strict=True):
+
+        def took(position: int, outcome: Outcome) -> None:
+            if missing and position == 0:
+                if not outcome.reason:
+                    self.unchanged[_SCREEN] = outcome.value
+                return
+            candidate = some[position - missing]
             if outcome.reason:
                 candidate.reason = outcome.reason
             else:
                 candidate.probed, candidate.first = outcome.value
+
+        self._map("screening", calls, took, deadline=deadline, learns=True)
 
     def _screened(self, candidate: Candidate) -> tuple[Probed, Arm]:
         copied = carried_out(candidate.fix, self.setup.copied())
@@ -178,10 +192,8 @@ class _Session:
             partners = [c for c in others if c.partner]
             others = sorted((c for c in others if not c.partner), key=self.merit, reverse=True)
             chosen = others[: max(2, _PARTNERS - len(partners))] + partners
-            made = [
-                combined(len(self.candidates) + i, best, other)
-                for i, other in enumerate(chosen[: max(0, room)])
-            ]
+            # Keys are never used twice: trainings without a change know their readings by them.
+            made = [combined(next(self._keys), best, c) for c in chosen[: max(0, room)]]
             if not made:
                 return
             self._screen(made, self.plan.deadline - reserve)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 
-from isograd.fixes.patches.source import Source, first_parameter
+from isograd.fixes.patches.source import Source
 from isograd.fixes.patches.syntax import (
     NotInSourceError,
     assigned_names,
     module_level,
     own_nodes,
 )
+from isograd.fixes.patches.target import first_parameter
 from isograd.fixes.patches.text import File
 
 

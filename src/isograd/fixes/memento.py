@@ -17,7 +17,7 @@ class Memento:
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
-        self._modules = [(module, _kept(vars(module))) for module in model.modules()]
+        self._modules = [(m, type(m), _kept(vars(m))) for m in model.modules()]
         tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
         groups = optimizer.param_groups if optimizer is not None else []
         tensors |= {id(p): p for group in groups for p in group["params"]}
@@ -37,7 +37,8 @@ class Memento:
 
     def restore(self) -> None:
         """Put everything back, in place."""
-        for module, kept in self._modules:
+        for module, kind, kept in self._modules:
+            module.__class__ = kind  # a parametrisation gives a module another class
             _put(vars(module), kept)
         with torch.no_grad():
             for tensor, value, asks, gradient, copied in self._tensors:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 STEPS = 200
 FEWEST = 30
-# Shares of the time limit: by when screening ends, and how much of it all trainings may fill.
-SCREENED = 0.45
+# Shares of the time limit: by when screening ends, that of neighbours too, and how much of it all
+# trainings may fill.
+SCREENED, SCREENED_NEAR = 0.45, 0.6
 _FILLED = 0.7
 # A check of a fixed copy takes about as long as this many trainings.
 CHECK = 1.5

@@ -160,7 +160,7 @@ def _trial(
         elif interrupted:
             reason = "interrupted before the proof"
     elif not candidate.reason:
-        reason = "no time was left"
+        reason = "interrupted before its trial" if interrupted else "no time was left"
     return Trial(
         candidate.fix,
         candidate.finding,

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from isograd.monitor.beat import Beat
 from isograd.monitor.growth import Growth
 from isograd.monitor.past import SETTLED, WINDOW, Past
-from isograd.monitor.pulse import Beat
 from isograd.records.snapshot import Snapshot
 
 # Robust standard deviations, and ranges of the window, by which a loss or a gradient jumps:
@@ -133,6 +133,11 @@ class Alarms:
         """A whole step was measured."""
         self._growth.saw_snapshot(step, snapshot)
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Weights whose norms are worth a look now and then."""
+        return self._growth.names
+
     def saw_weights(self, step: int, norms: dict[str, float]) -> list[Alarm]:
         """Norms of weights by name, at a step where they were taken.
 
@@ -140,8 +145,8 @@ class Alarms:
             New alarms.
         """
         self._growth.saw_weights(step, norms)
-        found = self._growth.warning(step)
-        if found is None or self._falls():
+        found = self._growth.warning(self._falls())
+        if found is None:
             return []
         text, data = found
         alarm = self.raise_(step, "gain-growth", text, **data)
@@ -150,7 +155,8 @@ class Alarms:
     def raise_(self, step: int, name: str, message: str, **data: Any) -> Alarm | None:
         """Raise an alarm, unless one of its kind was raised a moment ago."""
         quiet = self._until.get(name, -1)
-        pause = max(_PAUSE, int(_PAUSE_SHARE * step))
+        # A growth that goes on is told again when it has gone on for as long again.
+        pause = max(_PAUSE, int((1.0 if name == "gain-growth" else _PAUSE_SHARE) * step))
         if name == "nonfinite" and quiet > step:  # once it is NaN it stays so
             self._until[name] = step + pause
             return None
@@ -238,7 +244,7 @@ class Alarms:
     def _nonfinite(self, beat: Beat, loss: float) -> str:
         if beat.loss is not None and not math.isfinite(loss):
             return f"the loss is {loss}"
-        names = [n for n, v in zip(self._names, beat.norms, strict=True) if v == math.inf]
+        names = [n for n, v in zip(self._names, beat.raw, strict=True) if v == math.inf]
         where = f" of `{names[0]}`" if names else ""
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return f"the gradient{where}{more} is not finite"

@@ -37,6 +37,11 @@ def leave(around: Around) -> None:
         torch.autograd.backward = _original
 
 
+def crowded() -> bool:
+    """True if several watch, so that most passes are another one's."""
+    return len(_watchers) > 1
+
+
 @contextmanager
 def observed(before: Callable[[Tensor], None], after: Callable[[Tensor], None]) -> Iterator[None]:
     """Call `before` and `after` around each backward pass inside.

@@ -7,12 +7,12 @@ import json
 import os
 import platform
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from isograd import __version__
 from isograd.errors import IsogradError
 from isograd.monitor import pickling
 from isograd.monitor.bad_hunt import Suspect
@@ -106,7 +106,7 @@ def save(directory: Path, rank: int, suspect: Suspect, bad: BadStep, main: Main)
             missing = f"{type(error).__name__}: {error}"[:300]
     head = {
         "format": FORMAT,
-        "isograd": __version__,
+        "isograd": version("isograd"),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "step": suspect.step,

@@ -71,11 +71,11 @@ def hunted(suspect: Suspect) -> BadStep | None:
     tape = suspect.tape
     with no_hooks(), held_weights(suspect.model, suspect.optimizers):
         names = tape.names if tape is not None else {}
-        hunt = Hunt(suspect.model, names)
+        model = alone(suspect.model) if tape is not None else suspect.model
+        hunt = Hunt(model, names)
         played: Sequence[float] = ()
         gradients: dict[str, Tensor | None] = {}
         if tape is not None:
-            model = alone(suspect.model)
             with untouched(model) as guard:
                 guard.protect(c.value for c in tape.constants() if c.value.requires_grad)
                 played, gradients = _play(hunt, model, tape)
@@ -150,10 +150,16 @@ def copied(optimizer: torch.optim.Optimizer, memo: dict[int, Any]) -> torch.opti
     return twin
 
 
+def several() -> bool:
+    """True if other processes train with this one."""
+    distributed = torch.distributed
+    known = distributed.is_available() and distributed.is_initialized()
+    return known and distributed.get_world_size() > 1
+
+
 def alone(model: nn.Module) -> nn.Module:
     """The model, or a copy if its own gradients are waited for by other processes."""
-    several = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return copy.deepcopy(model) if several and torch.distributed.get_world_size() > 1 else model
+    return copy.deepcopy(model) if several() else model
 
 
 @contextmanager

@@ -14,10 +14,10 @@ from torch import nn
 from isograd.capture.look import memory
 from isograd.capture.sites import name_in_frames
 from isograd.monitor import bad_files
-from isograd.monitor.bad_hunt import Suspect, hunted
+from isograd.monitor.bad_hunt import Suspect, hunted, several
 from isograd.monitor.flags import bad_among
 from isograd.monitor.tape import Constant
-from isograd.records.bad_step import BadStep
+from isograd.records.bad_step import OTHERS, BadStep
 
 
 def judged(suspect: Suspect) -> BadStep:
@@ -30,6 +30,8 @@ def judged(suspect: Suspect) -> BadStep:
             if bad is not None:
                 return bad
             why = "nothing went wrong when it was run again"
+            if several():
+                why = OTHERS
         except Exception as error:
             why = f"it could not be run again: {type(error).__name__}: {error}"[:300]
     return replace(_unlocated(suspect), how=f"not located: {why}")

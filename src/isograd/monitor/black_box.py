@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from isograd.capture.places import user_frame
 from isograd.monitor import bad_files
-from isograd.monitor.bad_hunt import Kept, Suspect
+from isograd.monitor.bad_hunt import Kept, Suspect, several
 from isograd.monitor.bad_judge import judged, names_of, save, sick
 from isograd.monitor.flags import Flag, bad_among
 from isograd.monitor.governor import Governor
@@ -32,6 +32,8 @@ from isograd.records.bad_step import BadStep
 # Data of a step that is kept, and weights with the optimizer's state; more is not copied.
 BATCH_BYTES = 2**28
 STATE_BYTES = 2**31
+# Steps on a device whose flag has not arrived; each has its memory.
+SLOTS = 2
 # Bad steps that are located in one run.
 MANY = 3
 
@@ -68,7 +70,8 @@ class BlackBox:
         self._always = always
         self._rank = rank
         self._taping: StepTaping | None = None
-        self._keeper = Keeper(model, STATE_BYTES)
+        self._free = [Keeper(model, STATE_BYTES // SLOTS) for _ in range(SLOTS)]
+        self._keeper: Keeper | None = None
         self._off = "not begun"
         self._on = False
         self._spent = 0.0
@@ -76,9 +79,9 @@ class BlackBox:
         self._early: dict[int, str] = {}
         self._closed = False
         self._kept: list[Kept] = []
-        self._waiting: tuple[Suspect, Flag] | None = None
+        self._late: Flag | None = None
+        self._waiting: list[tuple[Suspect, Flag, Keeper | None]] = []
         self._stepping = False
-        self._skips = 0
         self._step = self._next = 0
         self._main = bad_files.Main()
 
@@ -103,15 +106,8 @@ class BlackBox:
     def give_up(self, why: str = "the training is compiled") -> None:
         """Keep no more."""
         self._off = self._off or why
-        self._waiting = None
+        self._waiting.clear()
         self._rest()
-
-    def saw_skips(self, skips: int) -> None:
-        """Tell it how many steps a gradient scaler has left out so far."""
-        if skips != self._skips and self._taping is not None and not self._stepping:
-            self._taping.skip()
-            self._losses = []
-        self._skips = skips
 
     def around(
         self,
@@ -141,6 +137,8 @@ class BlackBox:
             return
         nested = self._taping.inside_backward
         self._taping.before_backward(root)
+        if self._taping.thrown:
+            self._losses, self._taping.thrown = [], False
         if not nested and isinstance(root, Tensor) and root.numel() == 1:
             cpu = root.device.type == "cpu"
             loss = root.detach().item() if cpu else root.detach()
@@ -180,8 +178,11 @@ class BlackBox:
                 self._keep(optimizer)
         else:
             self._keep(optimizer)
-            if self._waiting is None and self._keeper.fits:
-                self._waiting = self._suspect((*self._kept,)), flag
+            if self._kept:
+                if self._late is None:
+                    self._late = flag
+                else:
+                    self._late.also(flag)
         self._spent += time.perf_counter() - begin
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -197,20 +198,25 @@ class BlackBox:
             if flag.known and flag.bad:
                 if not self._closed:
                     self._judge(self._suspect(kept, self._given(optimizer)))
-            elif not flag.known and self._waiting is not None:
-                self._waiting[1].also(flag)
+            elif not flag.known and self._late is not None:
+                self._late.also(flag)
         self._taping.resume()
         self._spent += time.perf_counter() - begin
 
     def end_step(self) -> None:
         """The step is over: decide whether to keep the next."""
         if self._off:
+            if self._taping is not None:
+                self._taping.stop()
             return
         if self._on and self._taping is not None:
             spent = self._spent + self._taping.seconds
             self._taping.seconds = self._spent = 0.0
             self._governor.spend("replay", spent)
             self._governor.price("replay", spent)
+        if self._late is not None and self._kept and not self._off:
+            self._waiting.append((self._suspect(self._kept), self._late, self._keeper))
+            self._keeper = None
         self._look()
         self._rest()
         if not self._off:
@@ -224,14 +230,13 @@ class BlackBox:
                 self._pending()
         finally:
             self._off = self._off or "closed"
-            self._waiting = None
+            self._waiting.clear()
             self._rest()
 
     def _refusal(self) -> str:
         if any(hasattr(p, "to_local") or p.device.type == "meta" for p in self._model.parameters()):
             return "weights that are split over processes cannot be run again by one"
-        several = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if several and any(isinstance(m, nn.SyncBatchNorm) for m in self._model.modules()):
+        if several() and any(isinstance(m, nn.SyncBatchNorm) for m in self._model.modules()):
             return "its batch norm waits for other processes"
         return ""
 
@@ -247,6 +252,10 @@ class BlackBox:
         self._early = {}
         self._closed = False
         self._kept = []
+        self._late = None
+        if self._keeper is not None:
+            self._free.append(self._keeper)
+            self._keeper = None
         if self._taping is not None:
             self._taping.close()
             self._taping.forget()
@@ -254,8 +263,10 @@ class BlackBox:
                 self._taping.stop()
 
     def _keep(self, optimizer: torch.optim.Optimizer) -> None:
-        """Copy the weights, unless a step still waits for its flag."""
-        if self._waiting is None:
+        """Copy the weights, unless too many steps still wait for their flags."""
+        if self._keeper is None and self._free:
+            self._keeper = self._free.pop()
+        if self._keeper is not None:
             kept = self._keeper.keep(optimizer, place_of(user_frame(sys._getframe(2))))
             if kept is not None:
                 self._kept.append(kept)
@@ -292,12 +303,15 @@ class BlackBox:
 
     def _look(self, wait: bool = False) -> None:
         """Read the flag of a step on a device, if it is there."""
-        if self._waiting is None:
-            return
-        suspect, flag = self._waiting
-        if flag.arrived(wait or self._always):
-            self._waiting = None
+        while self._waiting:
+            suspect, flag, keeper = self._waiting[0]
+            if not flag.arrived(wait or self._always):
+                return
+            del self._waiting[0]
+            self._free += [] if keeper is None else [keeper]
             if flag.bad:
+                self._free += [k for _, _, k in self._waiting if k is not None]
+                self._waiting.clear()  # what follows a bad step is bad
                 self._judge(suspect)
 
     def _pending(self) -> None:

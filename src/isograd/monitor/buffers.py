@@ -25,6 +25,19 @@ def drawn_buffers(model: nn.Module) -> list[str]:
     ]
 
 
+def drawn_attributes(model: nn.Module) -> list[str]:
+    """Names of tensors that hang on modules as plain attributes and look like drawn weights."""
+    found: list[str] = []
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            plain = (
+                isinstance(value, Tensor) and not value.requires_grad and not name.startswith("_")
+            )
+            if plain and value.dim() >= 2 and value.is_floating_point() and _drawn(value.detach()):
+                found.append(f"{path}.{name}" if path else name)
+    return found
+
+
 def _drawn(tensor: Tensor) -> bool:
     if tensor.is_meta or tensor.layout is not torch.strided or tensor.numel() < 4:
         return False

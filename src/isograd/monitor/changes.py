@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from isograd.capture.probe import Step
-from isograd.monitor.buffers import drawn_buffers
+from isograd.monitor.buffers import drawn_attributes, drawn_buffers
 from isograd.monitor.dropout import without_dropout
 from isograd.records.snapshot import Snapshot
-from isograd.records.training import Training
+from isograd.records.training import PLAIN, Training
 
 Entered = Callable[[nn.Module, torch.optim.Optimizer], AbstractContextManager[None]]
 
@@ -117,6 +117,7 @@ def settings(case: Situation) -> Iterator[Change]:
         n for n, p in case.model.named_parameters() if not p.requires_grad and p.is_floating_point()
     ]
     frozen += drawn_buffers(case.model)
+    frozen += [f"{name} {PLAIN}" for name in drawn_attributes(case.model)]
     if frozen:
         yield Change("frozen", _thaw, len(frozen), ", ".join(frozen))
 
@@ -169,6 +170,12 @@ def _thaw(twin: nn.Module, trainer: torch.optim.Optimizer) -> Iterator[None]:
         path, _, leaf = name.rpartition(".")
         module = twin.get_submodule(path)
         parameter = nn.Parameter(module._buffers.pop(leaf))  # pyright: ignore
+        module.register_parameter(leaf, parameter)
+        frozen.append(parameter)
+    for name in drawn_attributes(twin):
+        path, _, leaf = name.rpartition(".")
+        module = twin.get_submodule(path)
+        parameter = nn.Parameter(vars(module).pop(leaf).detach())
         module.register_parameter(leaf, parameter)
         frozen.append(parameter)
     new = [p for p in frozen if id(p) not in held]

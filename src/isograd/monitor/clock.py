@@ -58,6 +58,9 @@ class Clock:
             holds all that another one held takes its place.
         optimizers: Those known from the start.
         listener: Told of every event.
+
+    Attributes:
+        simple: False if the optimizer is given closures, or its step calls its parent's.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class Clock:
         self._calls: dict[int, int] = {}
         self._seen = 0
         self._closures = 0
+        self._look: Callable[[], None] | None = None
+        self.simple = True
         self._open = False
         self._settled = bool(optimizers)
         self._handle: Any = None
@@ -86,19 +91,24 @@ class Clock:
         self._last: torch.optim.Optimizer | None = None
         self._others = 0
 
-    def doze(self, stepped: Callable[[torch.optim.Optimizer], bool]) -> bool:
+    def doze(
+        self,
+        stepped: Callable[[torch.optim.Optimizer], bool],
+        look: Callable[[], None] | None = None,
+    ) -> bool:
         """Tell the listener nothing for a while; as cheap as can be.
 
         Args:
             stepped: Called instead when the optimizer that ended the latest step has stepped
                 again; true ends the doze, and the step ends as any other.
+            look: Called before the optimizer steps.
 
         Returns:
             False if it cannot: it is not known which optimizer ends a step.
         """
         if self._last is None:
             return False
-        self._doze, self._others, self._seen = stepped, 0, 0
+        self._doze, self._others, self._seen, self._look = stepped, 0, 0, look
         return True
 
     @property
@@ -158,9 +168,12 @@ class Clock:
 
     def _before(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         if self._doze is not None:
+            if self._look is not None and optimizer is self._last:
+                self._look()
             return None
         depth = self._depth[id(optimizer)] = self._depth.get(id(optimizer), 0) + 1
         if depth > 1:
+            self.simple = False
             self._calls[id(optimizer)] = max(depth, self._calls.get(id(optimizer), 1))
             return None
         if id(optimizer) in self._stepped:
@@ -176,6 +189,7 @@ class Clock:
 
     def _once(self, optimizer: Any, closure: Callable[..., Any]) -> Callable[..., Any]:
         """The user's closure; behind its first run the step begins."""
+        self.simple = False
 
         @functools.wraps(closure)
         def run(*args: Any, **kwargs: Any) -> Any:

@@ -19,6 +19,8 @@ _NEWEST = 0.3
 _OUTLIER = 3.0
 # Steps without asking again.
 _LONGEST = 32
+# A share above this cannot be told from the clock's own errors.
+_MOST = 10.0
 # Calling hooks that do nothing, per step; found by timing an empty watch.
 _HOOKS = 12e-6
 
@@ -145,6 +147,13 @@ class Governor:
             waits.append(missing / max(1.25 * purse.share * per_step, 1e-12))
         return max(0, math.floor(min(waits)))
 
+    def lasts(self, kind: str, times: int) -> bool:
+        """True if that many measurements of a kind can be paid now."""
+        if self.budget is None:
+            return True
+        purse = self.purses[kind]
+        return purse.spent + times * purse.cost <= self._allowed(purse)
+
     def affords(self, seconds: float) -> bool:
         """True if that at every step takes less than a quarter of the budget."""
         return self.budget is None or seconds < self.budget * self.bare / 4
@@ -165,9 +174,10 @@ class Governor:
         if math.isnan(self._last) or self._last <= self._began:
             return 0.0
         # Time that was charged may be longer than what passed between the first two steps.
-        least = self.steps * self.bare
-        passed = self._last - self._began - self.spent
-        return self.spent / max(passed, least, 1e-9) if least > 0 else 0.0
+        if math.isnan(self.bare):
+            return 0.0
+        passed = self._last - self._began
+        return self.spent / max(passed - self.spent, self.steps * self.bare, passed / _MOST)
 
     def summary(self) -> dict[str, float]:
         """Seconds spent by kind, and how often each was taken."""

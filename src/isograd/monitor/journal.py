@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from isograd.monitor.pulse import Beat, whole
+from isograd.monitor.beat import Beat, whole
 from isograd.records.finding import Diagnosis
 from isograd.records.snapshot import Snapshot
 from isograd.runfile import RunWriter, free_directory, shared
@@ -88,6 +88,10 @@ class Journal:
                 values[:, 0] = np.where(np.isnan(beat.norms), beat.norms, seen)
                 values[:, 0] = np.where(np.isnan(values[:, 0]), beat.norms, values[:, 0])
             raw = whole(values[:, 0])
+        elif full:
+            stepped = whole(np.array([gradient for gradient, _, _ in full.values()]))
+            if before:
+                raw = whole(np.array([before.get(name, math.nan) for name in self._names]))
         for at, name in enumerate(self._names if full else ()):
             gradient, update, weight = (full or {}).get(name, (math.nan,) * 3)
             if math.isnan(values[at, 0]) and not beat.measured:
@@ -119,9 +123,10 @@ class Journal:
 
         Args:
             steps: Their numbers, growing.
-            numbers: Time, loss, learning rate and 1.0 if the loss is not finite, of each.
+            numbers: Time, loss, learning rate, 1.0 if the loss is not finite, and the share of the
+                time that watching has taken, of each.
         """
-        self._writer.brief(("loss", "lr", "nonfinite"), steps, numbers)
+        self._writer.brief(("loss", "lr", "nonfinite", "cost"), steps, numbers)
 
     def snapshot(self, step: int, snapshot: Snapshot) -> None:
         """Append a measurement of a whole step, and what it says of each module."""

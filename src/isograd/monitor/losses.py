@@ -79,8 +79,9 @@ class Losses:
         begin, now, count = time.perf_counter(), time.time(), len(self._steps)
         if count:
             each = (now - self._since) / count
+            cost = self._governor.share
             rows = [
-                (self._since + each * (at + 1), loss, rate, float(not math.isfinite(loss)))
+                (self._since + each * (at + 1), loss, rate, float(not math.isfinite(loss)), cost)
                 for at, (loss, rate) in enumerate(self._numbers)
             ]
             self._journal.brief(self._steps, rows)
@@ -88,8 +89,8 @@ class Losses:
             self._governor.spend("loss", time.perf_counter() - begin)
         self._since = now
         budget, bare = self._governor.budget, self._governor.bare
-        room = math.inf if budget is None else _SHARE * budget * bare
+        room = math.inf if budget is None else max(_SHARE * budget * bare, 1e-9)
         if room < COST:
-            self._every = 1 << math.ceil(math.log2(COST / max(room, 1e-9)))
+            self._every = 1 << math.ceil(math.log2(COST / room))
         else:
             self._every = 1

@@ -10,6 +10,8 @@ from isograd.monitor.tape import NOT_NOTED
 
 # Seconds that passing a call through a mode takes besides our own code.
 MODE = 1.5e-6
+# What a gradient scaler does before a step, or before it leaves the step out.
+UNSCALES = "_amp_foreach_non_finite_check_and_unscale_"
 _NOT_NOTED = NOT_NOTED - {"register_hook", "retain_grad", "requires_grad_"}
 # What is asked for most.
 _PASSED = frozenset(

@@ -5,81 +5,22 @@ On a device nothing waits: the norms stay there, and rows are written some steps
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from isograd.monitor.beat import Beat
+from isograd.monitor.brisk import Brisk
 from isograd.monitor.governor import Governor
 from isograd.monitor.norms import stacked
-from isograd.monitor.scaling import Clip
 
 # Rows that wait on a device before they are fetched.
 _WAITING = 32
 # Where in a row, the norms there, and the factor that a gradient scaler left on them, or None.
 Piece = tuple[Any, Tensor, Tensor | None]
-
-
-@dataclass(slots=True)
-class Beat:
-    """One step of the cheap tier.
-
-    Attributes:
-        step: Number of the step.
-        loss: On the device until it is fetched; None if it is not known.
-        rate: Learning rate.
-        norms: Per parameter, what the optimizer saw, float64 [parameters]; NaN where there is
-            none, infinite where it is not finite.
-        measured: False if only the loss was noted.
-        clips: How the gradients were clipped before the optimizer saw them.
-        raw: Like `norms`, before clipping; the same array if nothing was clipped.
-        scale: Loss scale, or NaN.
-        skipped: Steps that a gradient scaler skipped so far.
-        refused: True if the optimizer itself left this step out, told by a gradient scaler.
-    """
-
-    step: int
-    loss: Tensor | float | None
-    rate: float
-    norms: np.ndarray
-    measured: bool = False
-    clips: list[Clip] = field(default_factory=list[Clip])
-    raw: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    scale: float = math.nan
-    skipped: Tensor | int = 0
-    refused: Tensor | bool = False
-
-    _total: float | None = None
-
-    def total(self) -> float:
-        """Norm of the whole gradient; NaN if it was not measured."""
-        if not self.measured:
-            return math.nan
-        if self._total is None:
-            self._total = whole(self.norms)
-        return self._total
-
-    def total_raw(self) -> float:
-        """The same before clipping."""
-        if self.raw is self.norms or not self.measured:
-            return self.total()
-        return whole(self.raw)
-
-
-def whole(norms: np.ndarray) -> float:
-    """Norm of all together; NaN entries are left out."""
-    square = float(norms @ norms)
-    if 1e-300 < square < math.inf:
-        return math.sqrt(square)
-    known = norms[~np.isnan(norms)]
-    largest = float(known.max(initial=0.0))
-    if not 0 < largest < math.inf:
-        return largest
-    return largest * float(np.sqrt(np.square(known / largest).sum()))
 
 
 class Pulse:
@@ -98,6 +39,7 @@ class Pulse:
         self._optimizers: dict[int, torch.optim.Optimizer] = {}
         self._owned: dict[int, tuple[list[Tensor], Any]] = {}
         self.light = True
+        self._ordinary = False
         self._beat: Beat | None = None
         self._ready: list[tuple[Beat, list[Piece]]] = []
         self._pieces: list[Piece] = []
@@ -148,6 +90,8 @@ class Pulse:
             factor = factor if isinstance(factor, Tensor) else None
             with torch.no_grad(), torch._C.DisableTorchFunction():
                 taken = stacked(gradients)
+                # Neither sparse nor too faint or large for single precision.
+                self._ordinary = taken.dtype is torch.float32 and len(gradients) == len(owned)
                 self._pieces.append((where, taken, None if factor is None else factor.clone()))
 
     def end_step(self) -> list[Beat]:
@@ -158,12 +102,23 @@ class Pulse:
         """
         beat, self._beat = self._beat, None
         if beat is None:
-            return []
+            return self.drain()
         self._ready.append((beat, self._pieces))
         waits = isinstance(beat.loss, Tensor) and not beat.loss.is_cpu
         for _, piece, _ in self._pieces:
             waits = waits or not piece.is_cpu
         return [] if waits and len(self._ready) < _WAITING else self.drain()
+
+    def brisk(self) -> Brisk | None:
+        """Means to take the next rows together; None if the latest one was out of the ordinary."""
+        if len(self._owned) != 1 or not self._ordinary:
+            return None
+        owned, where = next(iter(self._owned.values()))
+        return Brisk(owned, where, self._count) if owned else None
+
+    def add(self, beats: list[Beat]) -> None:
+        """Rows that were taken together."""
+        self._ready += [(beat, []) for beat in beats]
 
     def plan(self) -> None:
         """Decide whether norms are taken at the next step."""

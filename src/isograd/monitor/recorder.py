@@ -206,6 +206,7 @@ class Recorder:
             secant=tuple(series.secants),
             inputs=tuple(series.inputs),
             targets=tuple(series.targets),
+            frozen=tuple(n for n, p in self._parameters.items() if not p.requires_grad),
         )
 
     def begin_step(self, optimizer: torch.optim.Optimizer) -> None:

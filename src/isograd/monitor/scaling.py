@@ -59,6 +59,7 @@ class Scaling:
         scale: The factor on the loss now, or NaN.
         skipped: Steps that a scaler has skipped; on the device where the scaler is.
         clips: Clipping in this step.
+        own: Ids of the parameters.
         wanted: True if norms before an entrywise clipping are worth taking.
     """
 
@@ -73,7 +74,7 @@ class Scaling:
 
     def renewed(self, parameters: list[Tensor]) -> None:
         """The model has these from now on."""
-        self._own = {id(p) for p in parameters}
+        self.own = {id(p) for p in parameters}
 
     def open(self) -> None:
         """Begin to listen."""
@@ -124,7 +125,7 @@ class Scaling:
 
     def cares(self, tensors: list[Tensor]) -> bool:
         """True if they are of this model."""
-        return bool(tensors) and id(tensors[0]) in self._own
+        return bool(tensors) and id(tensors[0]) in self.own
 
 
 def found(optimizer: Any) -> Tensor | bool:

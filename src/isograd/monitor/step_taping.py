@@ -21,7 +21,7 @@ from isograd.capture.places import _is_user
 from isograd.monitor import functions, module_calls
 from isograd.monitor.changing import Changing
 from isograd.monitor.mode_stack import LowestMode
-from isograd.monitor.noting import MODE, draws, is_passed, name_of, not_noted, writes
+from isograd.monitor.noting import MODE, UNSCALES, draws, is_passed, name_of, not_noted, writes
 from isograd.monitor.step_tape import BACKWARD, Applied, Drawn, GradOf, StepEntry, StepTape, cut
 from isograd.monitor.tape import Constant, Named, NotPlayableError, Ref, leaves, mapped
 
@@ -39,6 +39,7 @@ class StepTaping(LowestMode):
     Attributes:
         seconds: What noting has taken since it was last set to 0.
         idle: True while what runs is not the training.
+        thrown: True once a scaler has ended a step that is still on the tape.
     """
 
     def __init__(self, model: nn.Module, early: bool = True) -> None:
@@ -67,6 +68,7 @@ class StepTaping(LowestMode):
         self._constants: dict[int, Constant] = {}
         self._gradients: dict[int, str] = {}
         self._lost = ""
+        self.thrown = False
         # The latest scalar with a history, until a backward pass begins.
         self._loss: Tensor | None = None
 
@@ -101,7 +103,7 @@ class StepTaping(LowestMode):
         if self._on:
             self._on = False
             self._depth = 1
-            self.lift()
+        self.lift()  # not while a call is handled; then at the next chance
 
     def pause(self) -> None:
         """The optimizer steps: what it does is none of the tape's business.
@@ -128,9 +130,10 @@ class StepTaping(LowestMode):
             return float(loss.detach())
         return None
 
-    def skip(self) -> None:
-        """What went backward so far was thrown away: a scaler left its step out."""
+    def _skip(self) -> None:
+        """What went backward so far is over: a scaler has made its step or left it out."""
         for entry in self._entries:
+            self.thrown = self.thrown or not entry.dead
             entry.dead = True
 
     @property
@@ -159,6 +162,8 @@ class StepTaping(LowestMode):
             return
         begin = time.perf_counter()
         self._loss = None
+        if any(getattr(entry.call, "__name__", "") == UNSCALES for entry in self._entries):
+            self._skip()
         roots = leaves(root)
         if all(tensor.numel() == 1 for tensor in roots):
             self._begin(BACKWARD, tuple(roots), {})

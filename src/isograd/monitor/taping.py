@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C import _len_torch_function_stack
-from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
+from torch.overrides import TorchFunctionMode
 
+from isograd.capture import modes
 from isograd.monitor import module_calls
 from isograd.monitor.tape import (
     NOT_NOTED,
@@ -68,6 +68,7 @@ class Taping(TorchFunctionMode):
         self._lost = False
         module_calls.listen(self)
         self.__enter__()
+        modes.entered(self)
 
     def close(self) -> None:
         """Stop; modes that were entered on top of ours stay."""
@@ -76,14 +77,7 @@ class Taping(TorchFunctionMode):
         self._on = False
         self.forget()
         module_calls.leave(self)
-        above: list[Any] = []
-        while _len_torch_function_stack():
-            mode = _pop_mode()
-            if mode is self:
-                break
-            above.append(mode)
-        for mode in reversed(above):
-            _push_mode(mode)
+        modes.remove(self)
 
     def cut(self, loss: Any) -> bool:
         """A backward pass begins at `loss`: what led to it is a tape.

@@ -161,6 +161,13 @@ def _followed(
                 except RuntimeError as error:  # the optimizer's own, as in the user's loop
                     stopped = f"step {number} raised {type(error).__name__}: {error}"
                     break
+                except StepError as error:
+                    # A first step that went well shows that the step can run.
+                    if number == 0 or not isinstance(error.__cause__, RuntimeError):
+                        raise
+                    what = type(error.__cause__).__name__
+                    stopped = f"step {number} raised {what}: {error.__cause__}"
+                    break
                 recorder.saw_flow(*flow.stepped())
                 if not recorder.finite():
                     value = recorder.latest()

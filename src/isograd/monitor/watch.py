@@ -19,10 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isograd.capture import modes
 from isograd.capture.missing import unreached
 from isograd.monitor import backwards, lasting
 from isograd.monitor.alarms import Alarm, Alarms
+from isograd.monitor.beat import Beat
 from isograd.monitor.black_box import BlackBox
+from isograd.monitor.brisk import Brisk, rows
 from isograd.monitor.clock import Clock
 from isograd.monitor.compiled import is_compiled, tell_when_compiled
 from isograd.monitor.crash import not_finite_in
@@ -32,10 +35,12 @@ from isograd.monitor.inflow import Inflow
 from isograd.monitor.journal import Journal, place
 from isograd.monitor.losses import Losses
 from isograd.monitor.measuring import Measuring
-from isograd.monitor.pulse import Beat, Pulse
+from isograd.monitor.norms import norms as norms_of
+from isograd.monitor.pulse import Pulse
 from isograd.monitor.recorder import Recorder
 from isograd.monitor.rerun import Rerun
 from isograd.monitor.scaling import Scaling, found
+from isograd.monitor.whose import concerns
 from isograd.records.bad_step import BadStep
 from isograd.records.finding import Diagnosis
 from isograd.records.run_status import RunStatus
@@ -46,6 +51,8 @@ from isograd.rules.case import Case
 
 # Seconds by which a hook on the model slows a step.
 _INPUT_HOOK = 16e-6
+# Rows of the cheap tier between two looks at the norms of weights.
+_GLANCE = 4
 Judge = Callable[[Snapshot, Training], Diagnosis]
 
 
@@ -108,6 +115,9 @@ class Watch:
         self._row: Beat | None = None
         self._arrived = 0.0
         self._price = 0.0
+        self._glances = 0
+        self._brisk: Brisk | None = None
+        self._hurrying: Brisk | None = None
         for optimizer in optimizers:
             self._pulse.adopted(optimizer)
             self._held[id(optimizer)] = _count(optimizer)
@@ -217,6 +227,7 @@ class Watch:
         self._scaling.close()
         if self._rerun is not None:
             self._rerun.close()
+        modes.sweep()
         if self._journal is not None:
             self._safely(self._conclude)
 
@@ -228,6 +239,7 @@ class Watch:
         self.failed = "the training is in another process"
         self._stop_listening()
         self._clock.leave()
+        self._safely(lambda: self._box.give_up(self.failed))
         self._safely(self._measuring.leave)
         backwards.leave(self._seen_backward)
         self._recorder.release()
@@ -307,6 +319,7 @@ class Watch:
     def _conclude(self) -> None:
         """Write what is left to the run file, with the verdict."""
         assert self._journal is not None
+        self._catch_up()
         for beat in self._pulse.drain():
             self._record(beat, False)
         if self._losses is not None:
@@ -320,14 +333,10 @@ class Watch:
 
     def _seen_backward(self, root: Any, run: Callable[[], None]) -> None:
         tensor = root if isinstance(root, Tensor) else None
-        if self.failed or self._box.busy:
+        if self.failed or self._box.busy or not self._mine(tensor):
             run()
             return
         if self._box.listening:
-            skipped = self._scaling.skipped
-            # A number that lies on another device is not waited for.
-            if not isinstance(skipped, Tensor) or skipped.device.type == "cpu":
-                self._box.saw_skips(int(skipped))
             run = self._box.around(root, run, self._safely)
         if not self._idle:
             self._clock.new_backward()
@@ -349,6 +358,16 @@ class Watch:
                 self._recorder.saw_backward(loss, factor)
             except Exception as error:
                 self._step_aside(error)
+
+    def _mine(self, root: Tensor | None) -> bool:
+        """True unless it is another net's backward pass; not asked of one that is alone."""
+        if self._idle and not backwards.crowded():
+            return True
+        try:
+            return concerns(root, self._scaling.own)
+        except Exception as error:
+            self._step_aside(error)
+            return False
 
     def _becomes_compiled(self) -> None:
         """The training is, or is about to be, compiled: no mode or hook of ours may be in it."""
@@ -386,6 +405,7 @@ class Watch:
         held = {id(o): _count(o) for o in self._optimizers}
         if trained == self._trained and held == self._held:
             return
+        self._catch_up()
         for row in self._pulse.drain():
             self._record(row, False)
         self._trained, self._held = trained, held
@@ -405,6 +425,7 @@ class Watch:
         try:
             self._idle = False
             self._arrived = time.perf_counter()
+            self._catch_up()
             if self._rerun is not None:
                 self._rerun.rest()
             if _count(optimizer) != self._held.get(id(optimizer)):
@@ -497,21 +518,67 @@ class Watch:
         self._scaling.wanted = pulse.light
         self._measuring.next_step(self.steps)
         taping = self._rerun is not None and self._rerun.listening
-        if (
-            recorder.full
-            or pulse.light
-            or self._measuring.on
-            or taping
-            or self._guard
-            or self._box.listening
-        ):
-            self._inflow.resume()
+        busy = recorder.full or self._measuring.on or taping or self._guard or self._box.listening
+        if busy or pulse.light:
+            if busy or not self._hurry():
+                self._inflow.resume()
             return
         kinds = ("light", "full", "row") if self._journal is not None else ("light", "full")
         self._left = self._dozing = governor.wait(kinds)
         self._idle = self._left > 0 and self._clock.doze(self._dozed)
         if self._idle and not governor.affords(_INPUT_HOOK):
             self._inflow.pause()
+
+    def _hurry(self) -> bool:
+        """Take the rows of the next few steps together; false if that is not possible."""
+        self._left = self._dozing = rows(self.governor.bare)
+        if self._left < 2 or not self._clock.simple or len(self._optimizers) != 1:
+            return False
+        self._brisk = brisk = self._pulse.brisk()
+        if brisk is None or not self.governor.lasts("light", self._left):
+            return False
+
+        def look() -> None:
+            try:
+                begin = time.perf_counter()
+                brisk.look()
+                self.governor.spend("light", time.perf_counter() - begin)
+            except Exception:  # then the rows that are complete are the last ones
+                self._brisk = None
+
+        if not self._clock.doze(self._hurried, look):
+            return False
+        self._inflow.pause()
+        self._idle = True
+        return True
+
+    def _hurried(self, optimizer: torch.optim.Optimizer) -> bool:
+        """A step whose row is made later has ended; true if it is time to make them."""
+        try:
+            recorder, brisk = self._recorder, self._brisk
+            loss = recorder.doze(optimizer)
+            if brisk is not None:
+                beat = brisk.step(self.steps - 1, loss, recorder.rate)
+                beat.clips, beat.refused = self._scaling.clips, found(optimizer)
+                beat.scale, beat.skipped = self._scaling.scale, self._scaling.skipped
+                self._scaling.clips = []
+                self._hurrying = brisk
+            self._left -= 1
+            startled = isinstance(loss, float) and self._alarms.startles(loss)
+            if self._left > 0 and not startled and brisk is not None:
+                return False
+            self._idle = False
+            self._catch_up()
+            return True
+        except Exception as error:
+            self._step_aside(error)
+            return True
+
+    def _catch_up(self) -> None:
+        """Make the rows that wait for it."""
+        if self._hurrying is not None:
+            hurrying, self._hurrying = self._hurrying, None
+            self._pulse.add(hurrying.drain())
 
     def _ended(self) -> None:
         begin = time.perf_counter()
@@ -525,17 +592,19 @@ class Watch:
         loss = beat.loss if beat is not None else None
         look = full or (isinstance(loss, float) and self._alarms.startles(loss))
         self._recorder.saw_flow(*self._inflow.taken(look))
-        for row in self._pulse.end_step():
+        together = self._pulse.end_step()
+        for row in together:
             self._record(row, full and row is beat)
         if measured is not None:
             self._alarms.saw_snapshot(self.steps - 1, measured)
             if self._journal is not None:
                 self._journal.snapshot(self.steps - 1, measured)
         self.governor.moves(self._alarms.moving)
-        kind = "light" if beat is not None and beat.measured else "row"
+        kind = "light" if together and together[-1].measured else "row"
         took = time.perf_counter() - begin
         self.governor.spend(kind, took)
-        self.governor.price(kind, took + self._price)
+        if beat is not None:
+            self.governor.price(kind, took + self._price)
         self._price = 0.0
         slept, self._dozing = self._dozing - self._left, 0
         self.governor.stepped("probe" if probed else "tape" if taped else "", max(1, slept))
@@ -545,6 +614,10 @@ class Watch:
         if row.measured:
             self._row = row
         alarms = self._alarms.saw(row)
+        if row.measured and not full and self._alarms.weights:
+            self._glances += 1
+            if self._glances % _GLANCE == 0:
+                alarms = alarms + self._alarms.saw_weights(row.step, self._glance())
         norms = None
         if full:
             norms = {name: self._recorder.latest_norms(name) for name in self._recorder.names}
@@ -564,6 +637,11 @@ class Watch:
                 self._losses.flush()
         for alarm in alarms:
             journal.event(alarm.step, alarm.name, alarm.message, alarm.data)
+
+    def _glance(self) -> dict[str, float]:
+        """Norms of the weights that tell how gains move."""
+        names = [name for name in self._alarms.weights if name in self._parameters]
+        return dict(zip(names, norms_of([self._parameters[n] for n in names]), strict=True))
 
     def _safely(self, action: Callable[[], Any]) -> Any:
         """Run our own code; a fault in it is one warning, never the user's."""

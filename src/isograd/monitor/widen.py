@@ -43,10 +43,11 @@ class _Wide(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run the call on wider numbers."""
-        args, kwargs = tree_map(_wide, (args, kwargs or {}))
+        args = tree_map(_wide, args)
+        named: dict[str, Any] = tree_map(_wide, kwargs or {})  # type: ignore[assignment]
         if func in _CASTS:
             return args[0].float() if args[0].is_floating_point() else args[0]
-        return func(*args, **kwargs)
+        return func(*args, **named)
 
 
 def _wide(value: Any) -> Any:

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from isograd.records import codec
 
+# Why a step is not located that only another process's gradients made bad.
+OTHERS = "the part of this process is finite; `isograd replay` tells of the others"
 Phase = Literal["data", "weights", "buffers", "forward", "backward", "gradients", "optimizer", ""]
 
 

@@ -11,7 +11,7 @@ class Missing:
 
     Attributes:
         reason: `frozen`, `unused`, `detached`, `shape only`, `non-differentiable`, `no-grad`,
-            `not on the path` or `reentrant checkpoint`.
+            `not on the path`, `in-place` or `reentrant checkpoint`.
         detail: One sentence for people.
         source: Line where the path to the loss breaks, "file.py:42", or None.
     """

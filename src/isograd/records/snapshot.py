@@ -38,6 +38,8 @@ class Snapshot:
         cuts: Calls that read numbers with a gradient path and returned numbers without, each as
             `name at file.py:42`.
         samples: Size of the batch, if the layers agree on one.
+        passing: Weights that the forward pass makes anew and drops again, each as
+            `(32, 32) of linear at file.py:42`.
     """
 
     loss: float
@@ -51,6 +53,7 @@ class Snapshot:
     dtype: str = "float32"
     cuts: tuple[str, ...] = ()
     samples: int | None = None
+    passing: tuple[str, ...] = ()
 
     def chain(self, parameter: str) -> Chain:
         """Exact factors from the loss to a parameter.

@@ -81,6 +81,8 @@ THROWN = 3.0
 LATE_ERRORS = 3.0
 # Detail of a continued training whose use of inputs was measured on samples never seen twice.
 FRESH = "fresh samples"
+# Said of a weight that is neither a parameter nor a buffer, in the detail of a thawed replay.
+PLAIN = "(a plain tensor)"
 
 
 def end_of(loss: tuple[float, ...]) -> float:
@@ -177,6 +179,7 @@ class Training:
         bad: Where the first step that was not finite went wrong, if it was run again.
         loss_scale: Factor by which a gradient scaler multiplies the loss before the backward
             pass; `loss` is without it. 1 without a scaler.
+        frozen: Parameters that were trainable at the start and are not at the end.
     """
 
     loss: tuple[float, ...]
@@ -201,6 +204,7 @@ class Training:
     loss_scale: float = 1.0
     others: int = 0
     labels_vary: bool = False
+    frozen: tuple[str, ...] = ()
 
     def update_ratio(self) -> float:
         """Median over parameters and steps of norm of the update / norm of the weight."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from isograd.records.bad_step import BadStep, TensorRange
+from isograd.records.bad_step import OTHERS, BadStep, TensorRange
 from isograd.records.run_status import RunStatus
 from isograd.reporters.language import speaker
 from isograd.reporters.numbers import number
@@ -144,7 +144,7 @@ def ending_lines(now: RunStatus, lang: str = "en") -> list[Text]:
         out += lines(bad, lang)
     if now.run is not None and (now.bad_steps or now.broke is not None):
         run = _short(now.run)
-        if any(bad.located for bad in now.bad_steps):
+        if any(bad.located or OTHERS in bad.how for bad in now.bad_steps):
             out.append(Text(tell("run it again: isograd replay {run}", run=run)))
         else:
             if now.broke is not None and not now.bad_steps:

@@ -62,7 +62,7 @@ class FixReport:
             yield Text(say("before and after: {fix}", fix=title(best, self._lang)), "bold")
             yield self._compared(best, ranges=options.max_width >= 90)
 
-    def _rows(self, trials: Sequence[Trial], width: int) -> Iterator[Text]:
+    def _rows(self, trials: Sequence[Trial], width: int) -> Iterator[RenderableType]:
         """For each trial its title with the verdict, and below it its numbers in columns."""
         from rich.cells import cell_len
         from rich.text import Text
@@ -94,7 +94,6 @@ class FixReport:
         yield line(base, "")
         for number, (trial, cells) in enumerate(zip(trials, rows, strict=True), 1):
             words = Text.assemble(
-                f"{number:2}  ",
                 (say(trial.verdict), _MARKS[trial.verdict]),
                 "  ",
                 (title(trial, self._lang), "bold" if trial.proven else ""),
@@ -102,10 +101,10 @@ class FixReport:
             more = trial.after.parameters - trial.before.parameters
             if more and trial.after.parameters and trial.before.parameters:
                 words.append(f"  ({say('parameters')} {more:+,})", "dim")
-            yield words
+            yield hung(f"{number:2}", words)
             yield line(cells, "" if trial.proven else "dim")
             if trial.reason:
-                yield Text(f"    {translated(trial.reason, self._lang)}", "dim italic")
+                yield hung("  ", Text(translated(trial.reason, self._lang), "dim italic"))
 
     def _cells(self, trial: Trial) -> list[str]:
         time = ""
@@ -124,6 +123,15 @@ class FixReport:
         for row in compared(trial, self._say):
             table.add_row(*(row if ranges else (cell.split(" [")[0] for cell in row)))
         return table
+
+
+def hung(mark: str, words: Text) -> RenderableType:
+    """Words behind a mark of two columns; further lines stay behind it."""
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    grid.add_row(mark, words)
+    return grid
 
 
 def _measured(code: str, predicted: float | None, measured: Measured, time: str) -> list[str]:
@@ -158,10 +166,13 @@ def legend(trials: Sequence[Trial], say: Say) -> Iterator[str]:
         "the smallest and largest. time: per step, against no change.",
         steps=steps,
     )
+    if not seeds:
+        yield say("nothing was tried on fresh seeds")
+        return
     yield say(
         "proven: better than no change (p, paired by seed, {seeds} fresh seeds or twice as many) "
         "and than random changes; these seeds played no part in choosing the fix.",
-        seeds=min((t.seeds for t in trials if t.seeds), default=seeds),
+        seeds=min(t.seeds for t in trials if t.seeds),
     )
 
 

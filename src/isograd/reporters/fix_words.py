@@ -44,6 +44,7 @@ ZH = {
         "数量级：到第一层的乘积，括号中为理论预测。速度差：最快层与最慢层学习速度之比。"
         "损失、得分：{steps} 步之后，并给出最小值和最大值。时间：每步，相对于不改动。"
     ),
+    "nothing was tried on fresh seeds": "没有在新种子上试验",
     "proven: better than no change (p, paired by seed, {seeds} fresh seeds or twice as many) "
     "and than random changes; these seeds played no part in choosing the fix.": (
         "已证实：优于不改动（p，按种子配对，{seeds} 个新种子或两倍之多），也优于随机改动；"
@@ -62,5 +63,6 @@ ZH = {
     "the training breaks": "训练中断",
     "no time was left": "没有时间了",
     "interrupted before the proof": "在证实之前被中断",
+    "interrupted before its trial": "在试验之前被中断",
     "there was no time to check the fixed copy": "没有时间检查修复后的副本",
 }

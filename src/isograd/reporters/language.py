@@ -3,7 +3,7 @@
 `assets/zh.json` maps English to Chinese, in two parts. `interface` holds the words and templates
 of this package, filled in by `speaker`. `records` holds what rules and measurements write: they
 fill in their templates before a reporter sees them, so `translate` recognises them again. The
-words about fixes are in `fix_words`. What has no entry stays English.
+words about fixes are in `fix_words` and `fix_titles`. What has no entry stays English.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import resources
 
-from isograd.reporters import fix_words
+from isograd.reporters import fix_titles, fix_words
 
 LANGUAGES = ("en", "zh")
 Say = Callable[..., str]
@@ -56,6 +56,7 @@ def _parts(lang: str) -> dict[str, dict[str, str]]:
     file = resources.files("isograd.reporters") / "assets" / f"{lang}.json"
     parts = json.loads(file.read_text(encoding="utf-8"))
     parts["interface"].update(fix_words.ZH)
+    parts["records"] = {**fix_titles.ZH, **parts["records"]}
     parts["records"].update(_added.get(lang, {}))
     return parts
 

@@ -23,8 +23,6 @@ ZH = {
     "running": "运行中",
     "interrupted": "已中断",
     "ended": "已结束",
-    "healthy: no gradient fault found": "健康：未发现梯度故障",
-    " (+{n} more)": "（另有 {n} 项）",
     "stopped by {name}": "因 {name} 而中止",
     "ended with exit code {n}": "以退出码 {n} 结束",
 }
@@ -68,18 +66,18 @@ def table(rows: list[Row], width: int, lang: str = "en") -> list[Text]:
         width: Cells.
         lang: `en` or `zh`.
     """
-    say = speaker(lang, ZH)
+    tell = speaker(lang, ZH)
     several = any(row.ranks > 1 for row in rows)
     columns = [
-        layout.Column(say("run"), least=10),
-        layout.Column(say("started"), least=5, drop=2),
-        layout.Column(say("last step"), right=True, least=4),
-        layout.Column(say("loss"), right=True, least=5, drop=1),
-        layout.Column(say("verdict"), keep="start", least=12),
-        layout.Column(say("size"), right=True, drop=4),
+        layout.Column(tell("run"), least=10),
+        layout.Column(tell("started"), least=5, drop=2),
+        layout.Column(tell("last step"), right=True, least=4),
+        layout.Column(tell("loss"), right=True, least=5, drop=1),
+        layout.Column(tell("verdict"), keep="start", least=12),
+        layout.Column(tell("size"), right=True, drop=4),
     ]
     if several:
-        columns.append(layout.Column(say("ranks"), right=True, drop=3))
+        columns.append(layout.Column(tell("ranks"), right=True, drop=3))
     cells = [
         [
             (row.name, "bold"),
@@ -97,35 +95,35 @@ def table(rows: list[Row], width: int, lang: str = "en") -> list[Text]:
 
 def standing(row: Row, lang: str = "en") -> str:
     """How a run ended or stands, in a few words."""
-    say = speaker(lang, ZH)
+    tell = speaker(lang, ZH)
     if row.verdict is None:
-        return say("running" if row.running else "interrupted")
-    said = verdict(row.verdict, lang) if row.verdict else say("ended")
+        return tell("running" if row.running else "interrupted")
+    said = verdict(row.verdict, lang) if row.verdict else tell("ended")
     if not row.ending:
         return said
-    return f"{ending(row.ending, lang)}{say(', ')}{said}"
+    return f"{ending(row.ending, lang)}{tell(', ')}{said}"
 
 
 def verdict(text: str, lang: str = "en") -> str:
     """A stored verdict in a language."""
     if lang == "en":
         return text
-    say = speaker(lang, ZH)
+    tell = speaker(lang, ZH)
     match = _VERDICT.fullmatch(text)
     if match is None or match[1] is None:
-        return say(text) if text in ZH else ending(text, lang)
-    more = say(" (+{n} more)", n=match[3]) if match[3] else ""
+        return tell(text) if text.startswith("healthy") or text in ZH else ending(text, lang)
+    more = tell(" (+{n} more)", n=match[3]) if match[3] else ""
     return f"{match[1]} {translate(match[2], lang)}{more}"
 
 
 def ending(text: str, lang: str = "en") -> str:
     """How a program ended, in a language."""
-    say = speaker(lang, ZH)
+    tell = speaker(lang, ZH)
     for template in ("stopped by {name}", "ended with exit code {n}"):
         fixed, _, field = template.partition("{")
         if text.startswith(fixed):
-            return say(template, **{field[:-1]: text[len(fixed) :]})
-    return say(text) if text in ZH else text
+            return tell(template, **{field[:-1]: text[len(fixed) :]})
+    return tell(text) if text in ZH else text
 
 
 def _style(row: Row) -> str:

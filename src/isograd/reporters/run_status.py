@@ -43,7 +43,6 @@ ZH = {
         "没有看到训练：优化器的参数不属于任何 torch 模块"
     ),
     "step {n}: {message}": "第 {n} 步：{message}",
-    "healthy: no gradient fault found": "健康：未发现梯度故障",
 }
 _MARKS = {"error": ("✗", "bold red"), "warning": ("!", "bold yellow"), "info": ("i", "cyan")}
 _PLACES = 3

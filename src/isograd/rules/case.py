@@ -334,11 +334,38 @@ def share(by_kind: dict[str, float], kind: str) -> float:
 
 
 def span(names: list[str]) -> str:
-    """Short text for a list of module paths.
+    """Short text for a list of module paths; repeats over numbered blocks are merged.
 
     >>> span(["a", "b"]), span(["a", "b", "c", "d"])
     ('`a`, `b`', '`a` … `d` (4 in all)')
+    >>> span([f"blocks.{i}.norm" for i in (3, 4, 5, 6, 9)])
+    '`blocks.3-6,9.norm` (5 in all)'
+    >>> span([f"blocks.{i}.{leaf}" for i in range(12) for leaf in ("weight", "bias")])
+    '`blocks.0-11` (24 in all)'
     """
     if len(names) <= 3:
         return ", ".join(f"`{name}`" for name in names)
-    return f"`{names[0]}` … `{names[-1]}` ({len(names)} in all)"
+    return f"{_merged(names) or f'`{names[0]}` … `{names[-1]}`'} ({len(names)} in all)"
+
+
+def _merged(names: list[str]) -> str:
+    """Paths that part at one number, as one path with its ranges; "" if they do not."""
+    paths = [name.split(".") for name in names]
+    at = 0
+    while all(len(p) > at + 1 for p in paths) and len({p[at] for p in paths}) == 1:
+        at += 1
+    if not all(len(p) > at and p[at].isdecimal() for p in paths):
+        return ""
+    numbers = sorted({int(p[at]) for p in paths})
+    if len(numbers) < 2 or at == 0:
+        return ""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1].append(number)
+        else:
+            ranges.append([number])
+    told = ",".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in ranges)
+    rest = {".".join(p[at + 1 :]) for p in paths}
+    tail = rest.pop() if len(rest) == 1 else ""
+    return "`" + ".".join([*paths[0][:at], told, *([tail] if tail else [])]) + "`"

@@ -62,6 +62,8 @@ def check(case: Case) -> Iterator[Finding]:
         severity = _severity(case, kind, len(names) / len(live), module)
         if snapshot.loss != 0 and _cause(case, kind, op, index) == "non-differentiable":
             severity = "error"
+        if op.strip("_") in _PRODUCTS and snapshot.loss != 0 and case.failing:
+            severity = "error"  # a gate that starts at 0 on purpose opens
         if damaged:
             severity = "error"
         elif _wakes(case, names):

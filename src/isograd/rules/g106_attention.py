@@ -102,8 +102,10 @@ def _gates(case: Case) -> list[Op]:
         return []
     return [
         op
-        for op in case.hidden_activations()
+        for op in case.snapshot.ops
         if op.name == "softmax"
+        and op.on_path
+        and op.index not in case.before_loss
         and op.attention is not None
         and op.attention.entropy < ENTROPY
         and op.attention.keys > 2

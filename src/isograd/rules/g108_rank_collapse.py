@@ -28,6 +28,7 @@ from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding, Op
 from isograd.rules.case import Case
+from isograd.rules.g101_vanishing import DECADES, SIGMAS
 
 CODE = "G108"
 EXPLAINS = ("G303", "G402", "G408")
@@ -181,6 +182,8 @@ def _finding(case: Case, what: str, first: Op, worst: Op, left: float) -> Findin
     noun = "tokens" if what == "tokens" else "samples"
     bad = case.failing or (case.poor and left < GONE and not case.learns_later)
     severity = "error" if bad else "warning" if case.training is None else "info"
+    if severity == "error" and what == "between" and _squashed(case):
+        severity = "warning"  # G101 names what makes them alike
     name = worst.module or worst.name
     return Finding(
         CODE,
@@ -205,6 +208,14 @@ def _finding(case: Case, what: str, first: Op, worst: Op, left: float) -> Findin
         ),
         confidence=0.85 if case.failing else 0.6,
     )
+
+
+def _squashed(case: Case) -> bool:
+    """True if activations of small slope lose the gradient, as they lose what differs."""
+    hidden = case.hidden
+    if hidden is None or hidden.decades > -max(DECADES, SIGMAS * hidden.noise):
+        return False
+    return next(iter(hidden.blame()), "") == "activation"
 
 
 # Chinese for the texts above, by template.

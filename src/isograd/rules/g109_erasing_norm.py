@@ -87,10 +87,6 @@ def _arriving(ops: tuple[Op, ...], index: int) -> float:
     return 0.0
 
 
-def _between(op: Op) -> float:
-    return (op.output.between or 0.0) if op.output else 0.0
-
-
 def _data(op: Op) -> float:
     return (op.inputs.between or 0.0) if op.inputs else 0.0
 

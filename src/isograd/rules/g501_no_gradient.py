@@ -38,6 +38,7 @@ _CAUSES: dict[str, Cause] = {
     "detached": "graph-cut",
     "no-grad": "graph-cut",
     "shape only": "graph-cut",
+    "in-place": "graph-cut",
     "reentrant checkpoint": "graph-cut",
     "non-differentiable": "non-differentiable",
 }
@@ -56,7 +57,9 @@ def check(case: Case) -> Iterator[Finding]:
     for name, stats in parameters.items():
         if stats.missing is not None:
             missing = stats.missing
-            groups[missing.reason, missing.detail, missing.source].append(name)
+            # One checkpoint after another is one fault, at the first line.
+            place = missing.source if missing.reason != "reentrant checkpoint" else ""
+            groups[missing.reason, missing.detail, place].append(name)
     for (reason, detail, source), names in groups.items():
         # A net cut off as a whole that mirrors one that learns: a target, teacher or EMA net.
         mirrored = reason in ("no-grad", "detached") and set(names) <= twins
@@ -73,7 +76,7 @@ def check(case: Case) -> Iterator[Finding]:
             "error" if alarm else "info",
             cause,
             where=tuple(names),
-            source=source,
+            source=source if source != "" else _first_source(case, names),
             evidence=(
                 Evidence(
                     "parameters without gradient",
@@ -86,6 +89,11 @@ def check(case: Case) -> Iterator[Finding]:
             advice=_TWIN if mirrored else _ELSEWHERE if elsewhere else _ADVICE[reason],
             confidence=0.9 if alarm else 0.6,
         )
+
+
+def _first_source(case: Case, names: list[str]) -> str | None:
+    lost = (case.snapshot.parameters[name].missing for name in names)
+    return next((m.source for m in lost if m is not None and m.source), None)
 
 
 def _not_owned(case: Case, names: list[str]) -> bool:
@@ -114,7 +122,11 @@ def _none_reached(case: Case) -> Finding:
         evidence=(
             Evidence("parameters without gradient", len(parameters), f"of {len(parameters)}"),
         ),
-        advice=_ALL_FROZEN if frozen else _NONE,
+        advice=_ALL_FROZEN
+        if frozen
+        else _ADVICE.get(first.reason, _NONE)
+        if first.reason == "in-place"
+        else _NONE,
         confidence=0.95,
     )
 
@@ -195,6 +207,7 @@ _ADVICE: dict[str, tuple[str, ...]] = {
     "frozen": ("nothing to do if the freeze is meant; else `requires_grad_(True)`",),
     "unused": ("nothing to do if this part is meant to rest on this batch; else call it",),
     "not on the path": ("nothing to do if its result is only logged; else use it in the loss",),
+    "in-place": ("write out of place: `x = x * 2` for `x *= 2` or `x.mul_(2)`",),
     "shape only": ("hand on the tensor itself, not zeros of its shape",),
     "detached": ("remove the call that detaches, or freeze the parameters openly",),
     "no-grad": ("move the call out of torch.no_grad()",),
@@ -207,6 +220,9 @@ _ADVICE: dict[str, tuple[str, ...]] = {
 
 # Chinese for the texts above, by template.
 ZH = {
+    "write out of place: `x = x * 2` for `x *= 2` or `x.mul_(2)`": (
+        "不要原地写入：用 `x = x * 2` 代替 `x *= 2` 或 `x.mul_(2)`"
+    ),
     "`requires_grad_(True)` on what is meant to be trained: a backbone was meant, or the model was "
     "loaded for inference": (
         "对要训练的部分调用 `requires_grad_(True)`：可能本想只冻结主干，或模型是为推理加载的"

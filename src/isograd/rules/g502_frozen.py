@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding
-from isograd.records.training import Replay
+from isograd.records.training import PLAIN, Replay
 from isograd.rules import proof
 from isograd.rules.case import Case, span
 
@@ -35,12 +35,17 @@ UNTRAINED = 0.15
 
 
 def check(case: Case) -> Iterator[Finding]:
-    """One finding if the training learns with everything thawed."""
+    """One finding if the training learns with everything thawed, or freezes things itself."""
+    if case.training is not None and case.training.frozen and case.poor:
+        yield _in_loop(case, case.training.frozen)
+        return
     replay = proof.proved(case, "frozen") or proof.released(case, "frozen") or _random(case)
+    # Nobody freezes a tensor by not making it a parameter.
+    plain = replay is not None and PLAIN in replay.detail
     frozen = [n for n, p in case.snapshot.parameters.items() if not p.requires_grad]
     # Buffers that look like drawn weights are thawed with them.
     frozen += [n for n in (replay.detail if replay else "").split(", ") if n and n not in frozen]
-    if replay is None or not frozen or not (case.failing or _random(case)):
+    if replay is None or not frozen or not (case.failing or plain or _random(case)):
         return
     yield Finding(
         CODE,
@@ -60,6 +65,25 @@ def check(case: Case) -> Iterator[Finding]:
     )
 
 
+def _in_loop(case: Case, names: tuple[str, ...]) -> Finding:
+    return Finding(
+        CODE,
+        f"{span(list(names))} are trainable at the start and frozen by the loop",
+        "error",
+        "frozen",
+        where=names,
+        evidence=(
+            Evidence(
+                "parameters whose requires_grad went off",
+                len(names),
+                f"of {len(case.snapshot.parameters)}",
+            ),
+        ),
+        advice=("look for `requires_grad_(False)` inside of the loop, the step or `forward`",),
+        confidence=0.8,
+    )
+
+
 def _random(case: Case) -> Replay | None:
     """The thawed replay if it does better and what is frozen was never trained."""
     drawn = [
@@ -74,6 +98,13 @@ def _random(case: Case) -> Replay | None:
 # Chinese for the texts above, by template.
 ZH = {
     **proof.ZH,
+    "{names} are trainable at the start and frozen by the loop": (
+        "{names} 开始时可训练，却在循环中被冻结"
+    ),
+    "parameters whose requires_grad went off": "requires_grad 被关闭的参数",
+    "look for `requires_grad_(False)` inside of the loop, the step or `forward`": (
+        "检查循环、step 或 `forward` 内的 `requires_grad_(False)`"
+    ),
     "frozen by mistake? with {names} trained the loss ends at {a}": (
         "误冻结？让 {names} 参与训练之后损失降到 {a}"
     ),

@@ -12,7 +12,7 @@ from isograd.records.training import Training
 
 # Update ratios that differ by less are one speed.
 _SPREAD = 10.0
-_MOST = 100.0
+_MOST = 1000.0
 
 
 @register

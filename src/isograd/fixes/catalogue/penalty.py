@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from isograd.fixes.expressions import step_value
 from isograd.fixes.kind import Case, Kind, Proposal, register
+from isograd.fixes.once import once
 from isograd.fixes.patches.source import Source
 from isograd.fixes.patches.syntax import NotInSourceError
+from isograd.fixes.rewind import Rewind
 from isograd.fixes.setup import Setup
 from isograd.monitor.terms import NoSuchTermError, Scalars, loss_terms
 from isograd.records import Finding
@@ -33,12 +35,15 @@ class Penalty(Kind):
 
     def proposals(self, case: Case) -> Iterator[Proposal]:
         """Terms whose absence made the replay learn; all if none was replayed."""
-        if case.setup.train_step is not None:
+        terms = 0 if case.setup.train_step is not None else _terms(case.setup)
+        if terms < 2:
             return
         replays = case.training.replays if case.training is not None else ()
         known = [r for r in replays if r.change == "penalty"]
         known.sort(key=lambda r: r.end())
-        indices = [int(r.factor) for r in known[:2]] or list(range(_TERMS))
+        indices = [int(r.factor) for r in known[:2] if r.factor < terms] or list(
+            range(min(terms, _TERMS))
+        )
         for index in indices:
             for factor in (0.0, 1e-3):
                 yield Proposal(
@@ -91,3 +96,17 @@ class Penalty(Kind):
             file.replace(weight, f"{factor * weight.value:g}")
         else:
             file.replace(term, f"{factor:g} * {file.code(term)}")
+
+
+@once
+def _terms(setup: Setup) -> int:
+    """Number of additive terms of the loss; 0 if it cannot be taken apart."""
+    rewind = Rewind(setup.step)
+    try:
+        model = setup.copied().model
+        with torch.enable_grad(), Scalars() as scalars:
+            return len(loss_terms(setup.step(model), model, scalars.seen))
+    except Exception:  # no copy, or no graph: nothing to propose
+        return 0
+    finally:
+        rewind.restore()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from isograd.fixes.catalogue.learning_rate import LearningRate
 from isograd.fixes.kind import Case, Proposal, register
+from isograd.fixes.once import once
 from isograd.fixes.rewind import Rewind
 from isograd.fixes.setup import Setup
 from isograd.monitor.backwards import observed
@@ -38,7 +39,7 @@ class RangeTest(LearningRate):
         if optimizer is None or scheduled:
             return
         now = max(group["lr"] for group in optimizer.param_groups)
-        found = best_rate(case.setup, now)
+        found = _best_rate(case.setup, now)
         factor = float(f"{found / now:.2g}") if found and now > 0 else 0.0
         if factor > 0 and not 0.5 < factor < 2:
             yield self.by_factor(optimizer, factor, "by a range test")
@@ -92,3 +93,6 @@ def chosen(rates: list[float], losses: list[float]) -> float | None:
     if smooth[low] >= smooth[0] - 0.02 * abs(smooth[0]):
         return None
     return rates[low] * _SHARE
+
+
+_best_rate = once(best_rate)

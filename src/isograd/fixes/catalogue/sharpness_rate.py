@@ -9,6 +9,7 @@ from torch import Tensor
 
 from isograd.fixes.catalogue.learning_rate import LearningRate
 from isograd.fixes.kind import Case, Proposal, register
+from isograd.fixes.once import once
 from isograd.fixes.rewind import Rewind
 from isograd.fixes.setup import Setup
 
@@ -35,7 +36,7 @@ class SharpnessRate(LearningRate):
         optimizer = case.setup.optimizer
         if not isinstance(optimizer, torch.optim.SGD):
             return
-        largest = sharpness(case.setup)
+        largest = _sharpness(case.setup)
         if largest is None:
             return
         momentum = max(group["momentum"] for group in optimizer.param_groups)
@@ -89,3 +90,6 @@ def _largest(
         value = float(sum((n * v).sum() for n, v in zip(new, vector, strict=True)))
         vector = new
     return value if value > 0 and value < float("inf") else None
+
+
+_sharpness = once(sharpness)

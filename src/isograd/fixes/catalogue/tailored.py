@@ -46,6 +46,8 @@ class Tailored(Kind):
         if len(ops) < 4 or not any(True for _ in weighted(model)):
             return
         slope = float(f"{tailored_slope(len(ops)):.3g}")
+        if slope == 0:  # ReLU itself keeps inputs apart over so few layers
+            return
         where, sigma = places.found(model, ops), _sigma(slope)
         swap = places.lines(where, _new(slope))
         yield Proposal(

@@ -21,7 +21,7 @@ class UnitGradient(Written):
     name = "unit-gradient"
     cures = frozenset(("weight-scale", "activation-derivative", "G101", "G102"))
     special = True
-    reference = "Mishkin and Matas (2016), turned around; Bengio and Glorot (2010)"
+    reference = "Mishkin and Matas (2016), turned around; Glorot and Bengio (2010)"
 
     def proposals(self, case: Case) -> Iterator[Proposal]:
         """For chains of layers."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from isograd.fixes.patches import imports
 from isograd.fixes.patches.project import imported
 from isograd.fixes.patches.sites import Site, Sites, is_library
 from isograd.fixes.patches.syntax import (
@@ -16,9 +17,7 @@ from isograd.fixes.patches.syntax import (
     assigned_names,
     called,
     covers,
-    module_level,
     own_nodes,
-    parameter_names,
 )
 from isograd.fixes.patches.target import Target, function_of, understood
 from isograd.fixes.patches.text import File
@@ -233,7 +232,7 @@ class Source:
 
     def known(self, module: str, file: File) -> str | None:
         """How a file calls a module; None if it does not import it."""
-        return _alias(module, file)
+        return imports.alias(module, file)
 
     def changed(self) -> dict[Path, str]:
         """New text of every file with edits.
@@ -254,41 +253,3 @@ class Source:
                     if item.asname == name:
                         return item.name
         return name
-
-
-def _alias(module: str, file: File) -> str | None:
-    parent, _, leaf = module.rpartition(".")
-    for node in _imports(file):
-        if isinstance(node, ast.Import):
-            for item in node.names:
-                if item.name == module and item.asname:
-                    return item.asname
-                # `import torch.optim` also makes `torch.nn` reachable.
-                if item.asname is None and item.name.partition(".")[0] == module:
-                    return module
-        elif isinstance(node, ast.ImportFrom) and node.module == parent:
-            for item in node.names:
-                if item.name == leaf:
-                    return item.asname or leaf
-    if parent:
-        above = _alias(parent, file)
-        return None if above is None else f"{above}.{leaf}"
-    return None
-
-
-def _imports(file: File) -> Iterator[ast.AST]:
-    for node in module_level(file.tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield node
-
-
-def first_parameter(function: Function) -> str:
-    """Name of what a step calls its model, past `self`.
-
-    Raises:
-        NotInSourceError: If it takes nothing.
-    """
-    names = [n for n in parameter_names(function) if n != "self"]
-    if not names:
-        raise NotInSourceError("the step takes no model")
-    return names[0]

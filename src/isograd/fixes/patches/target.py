@@ -13,6 +13,7 @@ from isograd.fixes.patches.syntax import (
     assigned_names,
     called,
     own_nodes,
+    parameter_names,
 )
 from isograd.fixes.patches.text import File
 
@@ -109,3 +110,15 @@ def function_of(value: ast.expr, file: File, find: Find) -> tuple[File, Function
     if found is not None and isinstance(found[1], Function):
         return found
     raise NotInSourceError("the function was not found in your source")
+
+
+def first_parameter(function: Function) -> str:
+    """Name of what a step calls its model, past `self`.
+
+    Raises:
+        NotInSourceError: If it takes nothing.
+    """
+    names = [n for n in parameter_names(function) if n != "self"]
+    if not names:
+        raise NotInSourceError("the step takes no model")
+    return names[0]

@@ -190,7 +190,7 @@ function trainings(list) {
     const one = (what, values, colour, range) => values.length
       ? lineChart({ title: name(what), steps: history.steps, series: [{ name: what, values, colour }], log: false, range }) : null;
     if (!history.steps.length) return [];
-    return [h("div", {}, lineChart({ title: name(t("learning speed (log axis)")), steps: history.steps, series: speedLines(history), log: true, range: speeds }),
+    return [h("div", {}, history.layers.length ? lineChart({ title: name(t("learning speed (log axis)")), steps: history.steps, series: speedLines(history), log: true, range: speeds }) : null,
       one(t("loss"), history.loss, "var(--first)", losses), one(said(history.metric_name || t("score")), history.metric, "var(--last)", scores))];
   }));
 }

@@ -231,7 +231,7 @@ def _same_bits(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
     return bits | (np.isnan(x) & np.isnan(y))
 
 
-def _broken(scalars: Mapping[str, Array]) -> NDArray[np.bool_]:
+def _broken(scalars: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     """Steps that the run itself calls not finite."""
     told = scalars.get("nonfinite")
     return np.zeros(1, bool) if told is None else told > 0  # one for all

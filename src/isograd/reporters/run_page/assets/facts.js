@@ -29,7 +29,7 @@ function head() {
   const mark = { error: "✗", warning: "!", good: "✓", plain: RUN.status === "waiting" ? "…" : "▶" }[mood];
   const count = (severity) => RUN.alarms.filter((alarm) => alarm.severity === severity).length;
   const said_of = RUN.verdict ? said(RUN.verdict) : t(STATUS[RUN.status] || RUN.status);
-  const cost = lastOf("cost");
+  const cost = costEvent() ? real(costEvent().data.share) : lastOf("cost");
   const facts = bins ? [
     [t("last step"), stepText(bins.lastStep)], [t("steps recorded"), stepText(bins.rows)], Number.isNaN(lastOf("loss")) && bins.scalars.indexOf("loss") < 0 ? null : [t("loss"), number(lastOf("loss"))],
     [t("lasted"), duration(lastOf("time") - RUN.began)], [t("parameters"), bins.names.length],
@@ -85,19 +85,25 @@ const SCALARS = {
   loss: "loss", lr: "learning rate", grad_norm: "gradient norm of all parameters", stepped_norm: "gradient norm that the optimizer saw", clip_ratio: "clip ratio",
   scale: "gradient scale (AMP)", skipped: "skipped steps", nonfinite: "step not finite", cost: "cost of watching (share of the time)",
 };
+const ROUNDING = 2e-6; // of a ratio of float32 norms
 const GROUPS = [["loss"], ["grad_norm", "stepped_norm"], ["lr"], ["clip_ratio"], ["scale"], ["skipped"], ["cost"]];
 
+// The value of a number that stays the same, but for rounding; null if it moves, NaN if it was
+// recorded once among many steps, which tells neither.
 function constant(bins, name) {
   const { block, index } = bins.scalar(name);
-  let value = NaN;
+  let [low, high] = [NaN, NaN];
+  let known = 0;
   for (let c = 0; c < bins.used; c++) {
     const at = index * block.columns + c;
     if (block.bad[at]) return null;
     if (Number.isNaN(block.low[at])) continue;
-    if (Number.isNaN(value)) value = block.low[at];
-    if (block.low[at] !== value || block.high[at] !== value) return null;
+    known += 1;
+    if (!(low <= block.low[at])) low = block.low[at];
+    if (!(high >= block.high[at])) high = block.high[at];
+    if (high - low > ROUNDING * Math.abs(high)) return null;
   }
-  return value;
+  return known > 1 || bins.used === 1 ? high : NaN;
 }
 
 function scalarCharts() {

@@ -33,4 +33,5 @@ function draw() {
 
 if (DATA.run) setRun(DATA.run);
 draw();
+if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 if (DATA.events) connect();

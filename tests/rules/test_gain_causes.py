@@ -1,0 +1,189 @@
+"""Which factor a gain fault is laid to: G101, G104, G106, G108, G109, G111."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import isograd
+from isograd.rules import g101_vanishing, g104_saturation, g111_post_norm
+from rules.trained import adam, alarms, checked, classes, sgd
+
+
+def saturated(weights=1.0, inputs=1.0, activation=nn.Tanh):
+    """Three layers at Glorot's scale times `weights`, on data times `inputs`."""
+    x, y = classes()
+    layers = []
+    for size in (8, 64, 64):
+        layer = nn.Linear(size, 64)
+        nn.init.xavier_normal_(layer.weight, weights)
+        layers += [layer, activation()]
+    model = nn.Sequential(*layers, nn.Linear(64, 3))
+    return model, lambda m: F.cross_entropy(m(x * inputs), y), sgd(model)
+
+
+def g104(trained):
+    found = [f for f in isograd.check(*trained[:2]).findings if f.code == "G104"]
+    return found[0] if found else None
+
+
+def test_saturation_by_weights():
+    finding = g104(saturated(weights=10.0))
+    assert finding is not None
+    assert finding.cause == "weight-scale"
+    gain = next(e for e in finding.evidence if e.name.startswith("gain of"))
+    # Glorot's variance 2 / (8 + 64) over 8 inputs of unit size, times 10.
+    assert gain.value == pytest.approx(10 * (8 * 2 / 72) ** 0.5, rel=0.15)
+    assert gain.threshold == g104_saturation.GAIN
+
+
+def test_saturation_by_data():
+    finding = g104(saturated(inputs=300.0))
+    assert finding is not None
+    assert finding.cause == "input-scale"
+
+
+def test_saturation_by_the_function_itself():
+    class Flat(nn.Module):
+        def forward(self, x):
+            return torch.tanh(x * 20)
+
+    finding = g104(saturated(activation=Flat))
+    assert finding is not None
+    assert finding.cause == "activation-derivative"
+
+
+def test_unit_scale_is_quiet():
+    assert g104(saturated()) is None
+
+
+def deep(activation, depth=24):
+    x, y = classes()
+    layers = [m for i in range(depth) for m in (nn.Linear(64 if i else 8, 64), activation())]
+    model = nn.Sequential(*layers, nn.Linear(64, 3))
+    return model, lambda m: F.cross_entropy(m(x), y)
+
+
+@pytest.mark.parametrize(
+    ("activation", "cause"),
+    [
+        (nn.ReLU, "weight-scale"),
+        (nn.GELU, "weight-scale"),
+        (nn.SiLU, "weight-scale"),
+        (nn.Sigmoid, "activation-derivative"),
+    ],
+)
+def test_default_weights_of_a_deep_net_are_judged_by_what_its_function_needs(activation, cause):
+    found = [f for f in isograd.check(*deep(activation)).findings if f.code == "G101"]
+    assert [f.cause for f in found] == [cause]
+    assert found[0].evidence[0].value < -g101_vanishing.DECADES
+
+
+class Pooled(nn.Module):
+    """Attention pooling with one query, written without a matrix product over tokens."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.enter, self.query = nn.Linear(8, 16), nn.Parameter(torch.randn(16))
+        self.head, self.factor = nn.Linear(16, 3), factor
+
+    def forward(self, x):
+        h = torch.tanh(self.enter(x))
+        weights = (h @ self.query * self.factor).softmax(1)
+        return self.head((weights[..., None] * h).sum(1))
+
+
+def pooled(factor, learns):
+    torch.manual_seed(0)
+    x = torch.randn(64, 12, 8)
+    y = (x[:, :, 0].mean(1) > 0).long() if learns else torch.randint(3, (64,))
+    model = Pooled(factor)
+    draw = torch.Generator().manual_seed(0)
+
+    def step(m):
+        shuffled = y if learns else y[torch.randperm(64, generator=draw)]
+        return F.cross_entropy(m(x), shuffled)
+
+    return model, step, sgd(model, 0.1)
+
+
+def test_a_softmax_that_picks_one_place_where_nothing_is_learnt():
+    assert dict(checked(pooled(1e4, False))).get("G106") == "attention-scale"
+
+
+def test_the_same_softmax_spread_out_is_quiet():
+    assert "G106" not in dict(checked(pooled(0.25, False)))
+
+
+def test_a_group_norm_of_single_values_behind_a_pool():
+    torch.manual_seed(0)
+    x, y = torch.randn(64, 1, 8, 8), torch.arange(64) % 3
+
+    def built(groups):
+        model = nn.Sequential(
+            nn.Conv2d(1, 12, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.GroupNorm(groups, 12),
+            nn.Flatten(), nn.Linear(12, 3),
+        )  # fmt: skip
+        return model, lambda m: F.cross_entropy(m(x), y), adam(model)
+
+    assert alarms(isograd.check(*built(12), 30))[0] == ("G109", "normalization")
+    assert "G109" not in dict(checked(built(3), 30))
+
+
+def smoothed(hops):
+    """Two layers, each followed by averages over a graph; the whole graph at each step."""
+    torch.manual_seed(0)
+    nodes, labels = torch.randn(60, 8), torch.arange(60) % 3
+    nodes[:, :3] += 2 * F.one_hot(labels, 3)
+    near = (torch.rand(60, 60) < 0.2).float()
+    near = near + near.T + torch.eye(60)
+    near = near / near.sum(1, keepdim=True)
+
+    class Smoothed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.head = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 3)
+
+        def forward(self, x):
+            for layer in (self.a, self.b):
+                x = torch.relu(layer(x))
+                for _ in range(hops):
+                    x = near @ x
+            return self.head(x)
+
+    model = Smoothed()
+    return model, lambda m: F.cross_entropy(m(nodes), labels), adam(model)
+
+
+def test_nodes_of_a_whole_graph_that_become_alike():
+    assert alarms(isograd.check(*smoothed(15), 40))[0] == ("G108", "rank-collapse")
+
+
+class Post(nn.Module):
+    def __init__(self, norm):
+        super().__init__()
+        self.a, self.b, self.norm = nn.Linear(24, 24), nn.Linear(24, 24), norm
+
+    def forward(self, x):
+        return self.norm(x + self.b(torch.relu(self.a(x))))
+
+
+def post(norm):
+    """Twenty branches of unit gain; with the norm behind each addition or without one."""
+    x, y = classes()
+    model = nn.Sequential(nn.Linear(8, 24), *(Post(norm()) for _ in range(30)), nn.Linear(24, 3))
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+    draw = torch.Generator().manual_seed(0)
+    step = lambda m: F.cross_entropy(m(x), y[torch.randperm(96, generator=draw)])  # noqa: E731
+    return model, step, sgd(model, 0.02)
+
+
+def test_norms_on_the_trunk_of_a_net_that_learns_nothing(monkeypatch):
+    diagnosis = isograd.check(*post(lambda: nn.LayerNorm(24)), 20)
+    assert ("G111", "normalization") in alarms(diagnosis)
+    monkeypatch.setattr(g111_post_norm, "DECADES", 100.0)
+    assert "G111" not in dict(checked(post(lambda: nn.LayerNorm(24)), 20))
