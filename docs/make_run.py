@@ -54,16 +54,20 @@ def shown(arguments: str, folder: Path, lines: slice) -> str:
 
 
 def picture(folder: Path) -> None:
-    """A run's page where its layers are."""
+    """The part of a run's page that shows its layers."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         print("no Chromium on PATH: run.png left as it is")
         return
+    from playwright.sync_api import sync_playwright
+
     target = DOCS / "assets" / "run.png"
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-    flags += ["--window-size=1200,1000", f"--screenshot={target}"]
-    page = (folder / "all.html").as_uri() + "#layers"
-    subprocess.run([browser, *flags, page], check=True, capture_output=True, timeout=90)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = chromium.new_page(viewport={"width": 1200, "height": 1000})
+        page.goto((folder / "all.html").as_uri())
+        page.locator("#layers").screenshot(path=target)
+        chromium.close()
     print(target)
 
 

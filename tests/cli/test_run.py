@@ -6,6 +6,7 @@ import runpy
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 
 import pytest
@@ -305,3 +306,14 @@ def test_a_wrong_command_is_2_and_says_why(program, capsys, arguments, said):
     program("raise SystemExit(9)", "t.py")
     assert main(["run", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_compiled_module_hears_nothing_of_our_hook(program, capsys):
+    text = TRAIN.replace(
+        "optimizer =", "model = torch.compile(model, backend='eager')\noptimizer ="
+    )
+    before = list(warnings.filters)
+    assert main(["run", program(text)]) == 0
+    assert "hooks" not in capsys.readouterr().err
+    assert list(warnings.filters) == before
+    assert run_of().steps[-1] == 39

@@ -150,7 +150,34 @@ def test_steps_that_a_scaler_skips_are_no_fault():
 
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
     _, _, watch = trained(spoil=breaks, scaler=scaler, replay=True)
-    assert watch.bad_steps == []  # this one is skipped too
+    assert watch.bad_steps == []  # its gradients are skipped too
+
+
+def test_a_loss_that_is_nan_is_located_though_a_scaler_skips_the_step():
+    def breaks(step, loss):
+        return loss + (loss - 99).log() if step == 7 else loss
+
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    _, _, watch = trained(spoil=breaks, scaler=scaler, replay=True)
+    assert watch.failed == ""
+    found = [(bad.step, bad.phase, bad.call) for bad in watch.bad_steps]
+    assert found == [(7, "forward", "log")]
+
+
+def test_a_loss_that_is_nan_is_located_though_the_program_leaves_the_step_out():
+    torch.manual_seed(0)
+    model = Small()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with isograd.watch(model, optimizer, replay=True) as watch:
+        for step in range(6):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(torch.randn(6, 4)), torch.randint(0, 3, (6,)))
+            if step == 3:
+                loss = loss * (loss - 99).sqrt()
+            loss.backward()
+            if torch.isfinite(loss):
+                optimizer.step()
+    assert [(b.step, b.phase, b.call) for b in watch.bad_steps] == [(3, "forward", "sqrt")]
 
 
 def test_a_flag_that_comes_later_still_finds_its_step(monkeypatch):
@@ -226,3 +253,35 @@ def test_an_optimizer_inside_of_the_backward_pass_leaves_no_mode_behind(replay):
     assert watch.failed == ""
     assert watch.bad_steps == []
     assert torch._C._len_torch_function_stack() == 0
+
+
+def test_running_a_step_again_lets_no_hook_of_the_users_train(monkeypatch):
+    """Optimizers that step inside of the backward pass, and a hook that writes to a weight."""
+    losses = {}
+    for replay in (False, True):
+        torch.manual_seed(0)
+        model = Small()
+        for p in model.parameters():
+            optimizer = torch.optim.SGD([p], lr=0.1)
+
+            def update(parameter, optimizer=optimizer):
+                optimizer.step()
+                optimizer.zero_grad()
+
+            p.register_post_accumulate_grad_hook(update)
+
+        def shrink(module, args, model=model):
+            with torch.no_grad():
+                model.head.bias.mul_(0.9)
+
+        model.register_forward_pre_hook(shrink)
+        seen = losses[replay] = []
+        with isograd.watch(model, replay=replay, budget=None if replay else 0.0) as watch:
+            for step in range(6):
+                loss = F.cross_entropy(model(torch.randn(6, 4)), torch.randint(0, 3, (6,)))
+                loss = loss + (loss - loss).sqrt() * (step == 4)
+                loss.backward()
+                seen.append(loss.item())
+                seen += [p.sum().item() for p in model.parameters()]
+        assert watch.failed == ""
+    assert torch.tensor(losses[True]).nan_to_num().equal(torch.tensor(losses[False]).nan_to_num())

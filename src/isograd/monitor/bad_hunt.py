@@ -158,21 +158,28 @@ def several() -> bool:
 
 
 def alone(model: nn.Module) -> nn.Module:
-    """The model, or a copy if its own gradients are waited for by other processes."""
-    return copy.deepcopy(model) if several() else model
+    """The model, or a copy if a gradient of its own sets something off.
+
+    Other processes may wait for it, or an optimizer steps as soon as it is there.
+    """
+    hooked = any(getattr(p, "_post_accumulate_grad_hooks", None) for p in model.parameters())
+    return copy.deepcopy(model) if several() or hooked else model
 
 
 @contextmanager
 def held_weights(model: nn.Module, optimizers: Sequence[Kept]) -> Iterator[None]:
     """The weights of before the step, while the body runs."""
     before = {name: w for kept in optimizers for name, w in kept.weights.items()}
-    parameters = {n: p for n, p in model.named_parameters() if n in before}
+    parameters = dict(model.named_parameters())
     now = {name: p.detach().clone() for name, p in parameters.items()}
-    _write(parameters, before)
+    versions = {name: p._version for name, p in parameters.items()}
+    _write({n: p for n, p in parameters.items() if n in before}, before)
     try:
         yield
     finally:
-        _write(parameters, now)
+        # A hook of the user's may have written to others.
+        wrong = {n for n, p in parameters.items() if p._version != versions[n]} | before.keys()
+        _write({n: p for n, p in parameters.items() if n in wrong}, now)
 
 
 def _write(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:

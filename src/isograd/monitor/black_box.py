@@ -19,18 +19,17 @@ from torch import Tensor, nn
 
 from isograd.capture.places import user_frame
 from isograd.monitor import bad_files
-from isograd.monitor.bad_hunt import Kept, Suspect, several
+from isograd.monitor.bad_hunt import Kept, Suspect
 from isograd.monitor.bad_judge import judged, names_of, save, sick
 from isograd.monitor.flags import Flag, bad_among
 from isograd.monitor.governor import Governor
 from isograd.monitor.keeping import Keeper
 from isograd.monitor.step_tape import place_of
 from isograd.monitor.step_taping import StepTaping
-from isograd.monitor.tape import NotPlayableError
+from isograd.monitor.suspects import given, refusal, strange, taped
 from isograd.records.bad_step import BadStep
 
-# Data of a step that is kept, and weights with the optimizer's state; more is not copied.
-BATCH_BYTES = 2**28
+# Weights with the optimizer's state that are kept; more is not copied.
 STATE_BYTES = 2**31
 # Steps on a device whose flag has not arrived; each has its memory.
 SLOTS = 2
@@ -97,7 +96,7 @@ class BlackBox:
 
     def open(self) -> None:
         """Begin with the first step."""
-        self._off = self._refusal()
+        self._off = refusal(self._model)
         self._main = bad_files.Main.now()
         if not self._off:
             self._taping = StepTaping(self._model, early=self._always)
@@ -138,7 +137,7 @@ class BlackBox:
         nested = self._taping.inside_backward
         self._taping.before_backward(root)
         if self._taping.thrown:
-            self._losses, self._taping.thrown = [], False
+            self._losses, self._taping.thrown, self._closed = [], False, False
         if not nested and isinstance(root, Tensor) and root.numel() == 1:
             cpu = root.device.type == "cpu"
             loss = root.detach().item() if cpu else root.detach()
@@ -150,14 +149,25 @@ class BlackBox:
         if self._taping is None:
             return
         self._taping.after_backward()
-        if self._stepping and not self._taping.inside_backward and not self._closed:
+        if self._taping.inside_backward or self._closed:
+            return
+        last = self._losses[-1:]
+        if self._stepping:
             # Inside a closure the weights are those of now: there is no later moment.
             gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
-            flag = bad_among(gradients, self._losses[-1:])
+            flag = bad_among(gradients, last)
             if flag.known and flag.bad:
-                self._closed = True
-                self._losses = self._losses[-1:]
+                self._closed, self._losses = True, last
                 self._judge(self._suspect(()))
+        elif last and isinstance(last[0], float) and math.isnan(last[0]):
+            # A scaler, or the program, may leave the step out.
+            self._closed = True
+            suspect = self._suspect(())
+            suspect.step = self._next
+            known = len(self.found)
+            self._look(wait=True)  # a step before this one comes first
+            if len(self.found) == known:
+                self._judge(suspect)
 
     def before_step(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         """An optimizer is about to step."""
@@ -173,8 +183,9 @@ class BlackBox:
         flag = bad_among([g for g in gradients if g is not None], self._losses)
         if flag.known:
             if flag.bad:
-                self._judge(self._suspect(()))
-            elif self._always or _strange(optimizer):
+                if not self._closed:
+                    self._judge(self._suspect(()))
+            elif self._always or strange(optimizer):
                 self._keep(optimizer)
         else:
             self._keep(optimizer)
@@ -197,7 +208,7 @@ class BlackBox:
             flag = bad_among(weights, ())
             if flag.known and flag.bad:
                 if not self._closed:
-                    self._judge(self._suspect(kept, self._given(optimizer)))
+                    self._judge(self._suspect(kept, given(self._model, optimizer)))
             elif not flag.known and self._late is not None:
                 self._late.also(flag)
         self._taping.resume()
@@ -226,19 +237,12 @@ class BlackBox:
         """The training is over; a last loss that was not finite is looked into."""
         try:
             self._look(wait=True)
-            if self._on and not self._off and not self._stepping:
+            if self._on and not (self._off or self._stepping or self._closed):
                 self._pending()
         finally:
             self._off = self._off or "closed"
             self._waiting.clear()
             self._rest()
-
-    def _refusal(self) -> str:
-        if any(hasattr(p, "to_local") or p.device.type == "meta" for p in self._model.parameters()):
-            return "weights that are split over processes cannot be run again by one"
-        if several() and any(isinstance(m, nn.SyncBatchNorm) for m in self._model.modules()):
-            return "its batch norm waits for other processes"
-        return ""
 
     def _plan(self) -> None:
         assert self._taping is not None
@@ -271,35 +275,14 @@ class BlackBox:
             if kept is not None:
                 self._kept.append(kept)
 
-    def _given(self, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-        """The gradients that an optimizer has just used."""
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        return {
-            name: p.grad.detach()
-            for name, p in self._model.named_parameters()
-            if id(p) in held and p.grad is not None
-        }
-
     def _suspect(
         self, optimizers: Sequence[Kept], gradients: dict[str, Tensor] | None = None
     ) -> Suspect:
         assert self._taping is not None
-        tape, lost = None, ""
-        try:
-            tape = self._taping.tape()
-            if tape.bytes > BATCH_BYTES:
-                raise NotPlayableError(f"its data takes {tape.bytes / 2**20:.0f} MiB")
-        except NotPlayableError as why:
-            tape, lost = None, str(why)
-        return Suspect(
-            self._step,
-            self._model,
-            tape,
-            tuple(optimizers),
-            tuple(self._losses),
-            gradients or {},
-            lost,
-        )
+        tape, lost = taped(self._taping)
+        losses = tuple(self._losses)
+        kept = tuple(optimizers)
+        return Suspect(self._step, self._model, tape, kept, losses, gradients or {}, lost)
 
     def _look(self, wait: bool = False) -> None:
         """Read the flag of a step on a device, if it is there."""
@@ -351,14 +334,3 @@ class BlackBox:
             self._governor.pause(took)
         if len(self.found) >= MANY:
             self.give_up("enough bad steps were seen")
-
-
-def _strange(optimizer: torch.optim.Optimizer) -> bool:
-    """True if a setting of an optimizer may by itself give NaN: then its step is kept."""
-    for group in optimizer.param_groups:
-        if group.get("eps", 1.0) == 0:
-            return True
-        for value in group.values():
-            if isinstance(value, float) and not math.isfinite(value):
-                return True
-    return False

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 # Calls that are looked at whole.
 _LEARNING = 3
+# Buffers that are copied meanwhile; of more only those that were seen to change.
+_BYTES = 2**26
 _PLAIN = (int, float, str, bool, type(None))
 Attributes = tuple[tuple[str, str, Any], ...]
 
@@ -40,7 +42,8 @@ class Changing:
         learning = self._calls < _LEARNING
         if learning:
             self._before = self._look()
-            written = set(self._buffers)
+            small = sum(buffer.nbytes for buffer in self._buffers.values()) <= _BYTES
+            written = set(self._buffers) if small else self._written
             kept = self._before[0]
         else:
             written = self._written

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 Found = Callable[[nn.Module, list[torch.optim.Optimizer]], None]
 # Trainings in one program that are followed.
 MANY = 4
+# A compiled module warns of hooks on all modules; ours is gone with its first call.
+_HOOKED = r"Using `torch\.compile\(module\)` when there are global hooks"
 _WRAPPERS = ("DistributedDataParallel", "DataParallel")
 
 
@@ -76,6 +79,7 @@ class Finder:
         """Stop."""
         if torch.optim.Optimizer.__init__ is self._wrapper:
             torch.optim.Optimizer.__init__ = self._constructor  # type: ignore[method-assign]
+        self._rest()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -84,6 +88,7 @@ class Finder:
         self._optimizers.append(weakref.ref(optimizer))
         if len(self._handles) == 1 and self._times < MANY:
             self._handles.append(register_module_forward_pre_hook(self._called))
+            warnings.filterwarnings("ignore", message=_HOOKED)
 
     def _called(self, module: nn.Module, args: Any) -> None:
         """A module is called while an optimizer waits for its model."""
@@ -115,10 +120,15 @@ class Finder:
         }
         return held - self._known
 
-    def _search(self, waiting: set[int]) -> None:
+    def _rest(self) -> None:
+        """Take the hook on all modules away, and with it the silence about it."""
         for handle in self._handles[1:]:
             handle.remove()
         del self._handles[1:]
+        warnings.filters[:] = [f for f in warnings.filters if _pattern(f[1]) != _HOOKED]  # type: ignore[index]
+
+    def _search(self, waiting: set[int]) -> None:
+        self._rest()
         self._known |= waiting
         roots = _roots(waiting)
         if not roots or self._times >= MANY:
@@ -134,6 +144,10 @@ class Finder:
             and any(id(p) in own for group in optimizer.param_groups for p in group["params"])
         ]
         self._found(model, optimizers)
+
+
+def _pattern(message: Any) -> Any:
+    return getattr(message, "pattern", message)
 
 
 def _roots(parameters: set[int]) -> list[nn.Module]:

@@ -333,7 +333,7 @@ class StepTaping(LowestMode):
         """Too many calls: those so far prepared data, unless the model was among them."""
         if any(isinstance(entry.call, str) for entry in self._entries):
             self._lose(f"more than {CALLS} calls in one step")
-        self._entries, self._known = [], {}
+        self._entries, self._known, self._constants = [], {}, {}
 
     def _lose(self, why: str) -> None:
         self.forget()

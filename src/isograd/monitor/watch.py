@@ -298,6 +298,10 @@ class Watch:
             at = broken[0]
             why = f"the loss is {training.loss[at]} at step {at}"
             training = replace(training, loss=training.loss[: at + 1], stopped=why)
+        broke = next((alarm for alarm in self.alarms if alarm.name == "nonfinite"), None)
+        if broke is not None and training.bad is None and not broken:
+            bad = BadStep(broke.step, "", "nan", reached=broke.message)
+            training = replace(training, bad=bad, stopped=training.stopped or broke.message)
         return self._judged(first, training)
 
     def _judged(self, first: Snapshot, training: Training) -> Diagnosis:

@@ -25,9 +25,9 @@ import math
 from collections.abc import Iterator
 from statistics import median
 
-from isograd.records import Evidence, Finding, Training
+from isograd.records import Evidence, Finding
 from isograd.rules.case import Case
-from isograd.rules.trend import runs_away
+from isograd.rules.trend import broke_in_calm, largest_update, runs_away
 
 CODE = "G301"
 EXPLAINS = ("G106", "G108", "G307", "G308", "G402", "G601")
@@ -51,9 +51,11 @@ def check(case: Case) -> Iterator[Finding]:
     )
     if broke and (training.broke is not None or case.located) and not runs_away(training):
         return  # a step broke while all was calm: G601 says where
+    if broke and training.broke is None and not case.located and broke_in_calm(training):
+        return  # G607 says how to find it
     if not broke and (len(training.loss) < MINIMUM_STEPS or not _runs_away(training.loss)):
         return
-    ratio = _largest_update(training)
+    ratio = largest_update(training)
     half = any(op.output and op.output.dtype in HALF for op in case.snapshot.ops)
     last = training.loss[-1]
     at = f" at step {len(training.loss) - 1}" if broke else ""
@@ -88,16 +90,6 @@ def _runs_away(loss: tuple[float, ...]) -> bool:
     start, middle = median(loss[:part]), median(loss[-2 * part : -part])
     end = median(loss[-part:])
     return end > GROWTH * abs(start) and end > middle
-
-
-def _largest_update(training: Training) -> float:
-    ratios = [
-        update / weight
-        for track in training.parameters.values()
-        for update, weight in zip(track.update, track.weight, strict=False)
-        if weight > 0 and math.isfinite(update)
-    ]
-    return max(ratios, default=0.0)
 
 
 # Chinese for the texts above, by template.

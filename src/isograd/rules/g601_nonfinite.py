@@ -3,7 +3,9 @@
 What it checks:
     Whether the loss, an activation or a gradient is NaN or infinite; in the forward pass the
     first op whose output is while its input is not, in the backward pass the first op at which
-    such a gradient arrives or is made.
+    such a gradient arrives or is made. The step is run again op by op for it: a check does so at
+    once, a watch if the step was kept (`isograd run --replay` keeps every one); then faults
+    between the backward pass and the optimizer, and in the optimizer's step, are located too.
 
 Why it matters:
     One NaN in a gradient makes every weight NaN after the next step.

@@ -22,6 +22,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding
@@ -42,6 +43,8 @@ def check(case: Case) -> Iterator[Finding]:
     at = jump(training.loss, JUMP)
     if at is None:
         return
+    if case.located and at < len(training.loss) and not math.isfinite(training.loss[at]):
+        return  # G601 names the op
     candidates: tuple[tuple[str, Cause, tuple[float, ...], str], ...] = (
         ("size of the inputs", "data", training.inputs, _BATCH),
         ("size of the targets", "data", training.targets, _BATCH),

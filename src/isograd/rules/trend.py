@@ -15,6 +15,8 @@ MOVED = 4.0
 PAST = 5
 # A training whose loss had tripled before it broke was running away.
 GREW = 3.0
+# Steps before a break that tell whether all was calm.
+CALM = 5
 
 
 def runs_away(training: Training) -> bool:
@@ -30,6 +32,27 @@ def runs_away(training: Training) -> bool:
         for track in training.parameters.values()
         if track.weight
     )
+
+
+def largest_update(training: Training) -> float:
+    """Largest norm of an update / norm of its weight."""
+    ratios = [
+        update / weight
+        for track in training.parameters.values()
+        for update, weight in zip(track.update, track.weight, strict=False)
+        if weight > 0 and math.isfinite(update)
+    ]
+    return max(ratios, default=0.0)
+
+
+def broke_in_calm(training: Training) -> bool:
+    """True if a step was not finite although loss, weights and updates were calm up to it."""
+    finite = [v for v in training.loss if math.isfinite(v)]
+    broke = len(finite) < len(training.loss) or training.bad is not None
+    if not training.stopped or not broke or len(finite) < CALM:
+        return False
+    grew = abs(finite[-1]) > GREW * max(abs(v) for v in finite[: max(1, len(finite) // 3)])
+    return not grew and not runs_away(training) and largest_update(training) < 1
 
 
 def jump(values: tuple[float, ...], factor: float) -> int | None:
