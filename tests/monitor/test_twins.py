@@ -67,6 +67,9 @@ def test_batches_that_scatter_are_drawn_more_often(monkeypatch):
     assert step.calls == 2 * twins.DRAWS
 
 
-def test_a_net_that_knows_nothing_stays_below_two_errors_however_often_it_is_asked():
-    found = [twins.input_use(knowing(0.0), Counted(1.0, scatter=s)) for s in (1.0, 3.0, 10.0)]
-    assert all(abs(use) < 2 for use in found if use is not None)
+def test_a_net_that_knows_nothing_stays_below_three_errors_however_often_it_is_asked():
+    """A normal number is above 3 once in 700 times; five sets of batches are asked."""
+    found = [
+        twins.input_use(knowing(0.0), Counted(1.0, scatter=s)) for s in (1.0, 2.0, 3.0, 5.0, 10.0)
+    ]
+    assert all(abs(use) < 3 for use in found if use is not None)

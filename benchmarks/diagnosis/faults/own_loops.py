@@ -56,22 +56,6 @@ def backward_from_minus(seed: int, fixed: bool) -> Training:
 
 
 @fault(
-    "own-loop/rates-of-groups",
-    7,
-    "learning-rate normalization",
-    why="the gains of the norms have a rate of 10",
-)
-def rates_of_groups(seed: int, fixed: bool) -> Training:
-    model = mlp(64, 10, depth=3, norm=nn.LayerNorm)
-    gains = [p for m in model if isinstance(m, nn.LayerNorm) for p in m.parameters()]
-    rest = [p for m in model if isinstance(m, nn.Linear) for p in m.parameters()]
-    optimizer = Adam(
-        [{"params": gains, "lr": 3e-3 if fixed else 10.0}, {"params": rest, "lr": 3e-3}]
-    )
-    return supervised(digits(), model, optimizer, seed, judged_after=60)
-
-
-@fault(
     "own-loop/views-drawn-together",
     7,
     "rank-collapse loss-head",

@@ -80,6 +80,7 @@ def loss_call(
         reach=reach,
         unreachable=_unreachable(reach, target, integer),
         outside=outside,
+        weighted=_weighted(args, kwargs) if draft.name in LOSSES else None,
         mass=_mass(prediction) if draft.name == "nll_loss" and integer else None,
     )
 
@@ -132,6 +133,11 @@ def _sums_to_one(prediction: Tensor, over_classes: bool) -> bool:
     if bool((rows < 0).any()):
         return False
     return bool(((rows.sum(1 if over_classes else -1) - 1).abs() < _ONE).all())
+
+
+def _weighted(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    weight = kwargs.get("weight", args[2] if len(args) > 2 else None)
+    return int((weight.detach() != 0).sum()) if isinstance(weight, Tensor) else None
 
 
 def _mass(prediction: Tensor) -> float | None:

@@ -22,6 +22,8 @@ class Flow(TorchFunctionMode):
     Args:
         model: Hooked while the mode is open.
 
+    Attributes:
+        labels_vary: True if the targets of loss functions were seen to differ.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -29,6 +31,8 @@ class Flow(TorchFunctionMode):
         self._model = model
         self._input = self._target = 0.0
         self._inside = 0
+        self._labels: tuple[float, float] | None = None
+        self.labels_vary = False
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -62,7 +66,19 @@ class Flow(TorchFunctionMode):
             given = (*args, *(kwargs or {}).values())
             if any(isinstance(t, Tensor) and t.requires_grad for t in given):
                 self._target = max(self._target, largest([t for t in given if constant(t)]))
+                self._looked([t for t in given if isinstance(t, Tensor)])
         return func(*args, **(kwargs or {}))
+
+    def _looked(self, given: Sequence[Tensor]) -> None:
+        """Note whether labels differ from those seen before; nothing more once they do."""
+        labels = [t for t in given[1:] if not t.requires_grad and t.numel() and not t.is_complex()]
+        if self.labels_vary or not labels:
+            return
+        with torch._C.DisableTorchFunction():
+            low, high = (float(v) for v in torch.aminmax(labels[0].detach()))
+        known = self._labels or (low, high)
+        self._labels = low, high
+        self.labels_vary = low != high or known != (low, high)
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._inside += 1

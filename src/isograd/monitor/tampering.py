@@ -25,6 +25,7 @@ _TERMS = 4
 _CLASSES = ("cross_entropy", "binary_cross_entropy_with_logits")
 # A layer of PyTorch's default init puts out logits spread by 0.3; He's by 1.4.
 _FAINT, _LOUD = 0.01, 30.0
+_FRESH = 0.1
 
 
 def flows(case: Situation) -> Iterator[Change]:
@@ -108,13 +109,14 @@ def _logits(case: Situation) -> float | None:
 
 
 def _scaled_output(std: float) -> Entered:
-    """The model's output divided by what its logits are spread by."""
+    """The model's output, so that its logits are spread as a fresh layer's are."""
+    wanted = _FRESH if std <= _FAINT else 1.0
 
     @contextmanager
     def enter(twin: nn.Module, _: torch.optim.Optimizer) -> Iterator[None]:
         def hook(_: nn.Module, __: Any, output: Any) -> Any:
             floating = isinstance(output, Tensor) and output.is_floating_point()
-            return output / std if floating else output
+            return output * (wanted / std) if floating else output
 
         handle = twin.register_forward_hook(hook)
         try:

@@ -51,7 +51,7 @@ _DRAWS = 12
 # How many times as long a training that fails is given before it is said to learn nothing.
 _PATIENCE = 4
 # Changes of what learns, which are given the time that the training as it stands was given.
-_STRUCTURAL = ("frozen", "detach")
+_STRUCTURAL = ("frozen", "detach", "logits")
 # A loss that is halved leaves little to ask.
 _WELL = 0.5
 # A factor between the loss of the step and the root of the backward pass that only a loss scale
@@ -185,7 +185,7 @@ def _followed(
     if not stopped and steps and not recorder.steps:
         stopped = NO_STEP
     training = recorder.training(stopped, _end(twin, step))
-    training = replace(training, broke=broke, others=clock.others)
+    training = replace(training, broke=broke, others=clock.others, labels_vary=flow.labels_vary)
     return replace(training, loss_scale=median(scalers.seen)) if scalers.seen else training
 
 

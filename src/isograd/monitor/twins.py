@@ -21,7 +21,7 @@ MANY_DRAWS = 48
 PRECISE = 0.05
 # Beyond doubt, whenever it is looked at.
 SURE = 6.0
-SCATTERED_DRAWS = 24
+SCATTERED_DRAWS = 48
 SMALLEST = 8
 # Arguments by these names are targets and stay where they are.
 _TARGETS = frozenset(("labels", "label", "targets", "target", "y"))

@@ -47,6 +47,7 @@ class LossCall:
         ignored_fraction: Share of targets equal to `ignore_index`, or of a class of weight 0;
             unless it is 1, `target` describes the others.
         sums_to_one: True if the prediction is non-negative and sums to 1 over the class axis.
+        weighted: Number of classes with a weight above 0; None if none were given.
         mass: Sum of the exponentials of an `nll_loss`'s input over the classes, which is 1 for
             log-probabilities; mean over samples, None for other losses.
         upstream: Name of the op that made the prediction, views left out, such as `softmax`.
@@ -79,6 +80,7 @@ class LossCall:
     plain: bool = True
     target_is_input: bool = False
     mass: float | None = None
+    weighted: int | None = None
 
     @property
     def by_hand(self) -> bool:
@@ -118,8 +120,8 @@ class LossCall:
     def constant(self) -> float | None:
         """What the best constant answer scores at most, for a loss that is returned as it is.
 
-        ln(classes) for classes, ln 2 for a binary cross-entropy, the variance of the targets for a
-        mean squared error over 16 targets or more; None for others.
+        ln(classes) for classes, ln 2 for a binary cross-entropy, for a mean squared error over 16
+        targets or more their variance, two standard errors up; None for others.
         """
         if (
             not self.plain
@@ -133,7 +135,8 @@ class LossCall:
         if self.name in _BINARY and 0 <= self.target.low and self.target.high <= 1:
             return math.log(2)
         if self.name == "mse_loss" and count >= _MANY and self.target.std > 0:
-            return self.target.std**2
+            # Single batches know the variance of normal targets to sqrt(2 / count).
+            return self.target.std**2 * (1 + 2 * math.sqrt(2 / count))
         return None
 
 

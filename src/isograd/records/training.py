@@ -71,6 +71,8 @@ LATE = 0.08
 # Two standard errors; healthy trainings of 50 steps reach 2.4 or more, most over 8
 # (benchmarks/diagnosis, dev half).
 STANDARD_ERRORS = 2.0
+# First losses whose median is a start: one batch scatters as much as a net learns in noise.
+_FIRST = 5
 # Below this batch size, one loss says little.
 LARGE_BATCH = 16
 # A first loss this many times that of the first fifth of the steps is thrown away.
@@ -111,7 +113,8 @@ def start_of(loss: tuple[float, ...], samples: int | None) -> float:
 
 def learnt(training: Training, longer: Replay, constant: float | None = None) -> bool:
     """True if a training that stood still learns when it is continued."""
-    start = min(training.loss[0], median(training.loss[: max(1, len(training.loss) // 5)]))
+    fifth = training.loss[: max(1, len(training.loss) // 5)]
+    start = min(median(training.loss[:_FIRST]), median(fifth))
     start = start if constant is None else min(start, constant)
     fell = math.isfinite(longer.end()) and start - longer.end() > LATE * abs(start)
     return fell and (longer.uses is None or longer.uses >= LATE_ERRORS)
@@ -169,6 +172,8 @@ class Training:
             update before and after it: rate times curvature. 0 on a straight slope, 1 if it
             lands in the valley, 2 at the limit of stability, about 1 if batches disagree.
         broke: Measurement of a step like the one that was not finite, on the weights before it.
+        labels_vary: True if the targets of its loss functions were seen to differ, within a step
+            or between two; False if not, or not looked at.
         others: Number of optimizers that step in the loop and hold none of the model's parameters.
         clip_ratio: Gradient norm that the optimizer saw / norm after the backward pass.
         bad: Where the first step that was not finite went wrong, if it was run again.
@@ -198,6 +203,7 @@ class Training:
     bad: BadStep | None = None
     loss_scale: float = 1.0
     others: int = 0
+    labels_vary: bool = False
     frozen: tuple[str, ...] = ()
 
     def update_ratio(self) -> float:

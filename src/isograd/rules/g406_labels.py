@@ -48,6 +48,9 @@ def check(case: Case) -> Iterator[Finding]:
             yield _range(call)
         if call.outside > 0:
             yield _outside(call)
+        if call.weighted == 1 and case.training is not None:
+            yield _alone(call)
+            return
     alone = len(case.snapshot.losses) == 1
     for call in case.snapshot.losses:
         counted = _counted(call) + sum(_counted(c) for c in _later(case, call))
@@ -77,6 +80,20 @@ def _range(call: LossCall) -> Finding:
             Evidence("smallest target", call.target.low, "", 0.0),
         ),
         advice=("map the labels to 0 and 1", "or use `cross_entropy` with class indices"),
+        confidence=0.95,
+    )
+
+
+def _alone(call: LossCall) -> Finding:
+    return Finding(
+        CODE,
+        f"only one class of `{call.name}` has a weight: all labels that count are alike",
+        "error",
+        "labels",
+        where=(call.name,),
+        source=call.source,
+        evidence=(Evidence("classes with a weight above 0", 1.0, "", 2.0),),
+        advice=("check `weight=`: each class needs one above 0",),
         confidence=0.95,
     )
 
@@ -117,6 +134,8 @@ def _later(case: Case, call: LossCall) -> list[LossCall]:
 
 def _constant(case: Case, call: LossCall) -> Iterator[Finding]:
     later, counted = _later(case, call), _counted(call)
+    if case.training is not None and case.training.labels_vary:
+        return  # a rare class, seen at other steps
     if any(c.target.distinct > 1 or c.target.mean != call.target.mean for c in later):
         return
     if call.ignored_fraction == 1:
@@ -140,6 +159,11 @@ ZH = {
         "`{name}` 的目标在 {a} 到 {b} 之间；它只适用于 0 到 1"
     ),
     "all {n} labels of the batch are {x}": "这一批的 {n} 个标签全是 {x}",
+    "only one class of `{name}` has a weight: all labels that count are alike": (
+        "`{name}` 只有一个类别有权重：起作用的标签全都相同"
+    ),
+    "classes with a weight above 0": "权重大于 0 的类别数",
+    "check `weight=`: each class needs one above 0": "检查 `weight=`：每个类别的权重都应大于 0",
     "labels reach from {a} to {b}; the net has {n} outputs, 0 to {m}": (
         "标签在 {a} 到 {b} 之间；网络有 {n} 个输出，编号 0 到 {m}"
     ),

@@ -2,8 +2,8 @@
 
 What it checks:
     Where a short training fails and the logits that enter a cross-entropy start a hundred times
-    smaller or thirty times larger than one, the same training with the model's output at unit
-    scale. If that one learns, the scale (a temperature, a gain) is the cause.
+    smaller or thirty times larger than one, the same training with the model's output scaled to
+    a fresh layer's. If that one learns, the scale (a temperature, a gain) is the cause.
 
 Why it matters:
     Logits near 0 give every class the same probability, whatever the net says, and a gradient
@@ -41,8 +41,8 @@ def check(case: Case) -> Iterator[Finding]:
     call = next((c for c in case.snapshot.losses if c.prediction.std == replay.factor), None)
     yield Finding(
         CODE,
-        f"logits start at a standard deviation of {replay.factor:.3g}: at 1 the loss ends at "
-        f"{replay.end():.3g}",
+        f"logits start at a standard deviation of {replay.factor:.3g}: at a usual one the loss "
+        f"ends at {replay.end():.3g}",
         "error",
         "loss-head",
         where=(call.name,) if call else (),
@@ -59,8 +59,8 @@ def check(case: Case) -> Iterator[Finding]:
 # Chinese for the texts above, by template.
 ZH = {
     **proof.ZH,
-    "logits start at a standard deviation of {x}: at 1 the loss ends at {a}": (
-        "logits 起始的标准差为 {x}：改为 1 时损失降到 {a}"
+    "logits start at a standard deviation of {x}: at a usual one the loss ends at {a}": (
+        "logits 起始的标准差为 {x}：改为通常的值时损失降到 {a}"
     ),
     "standard deviation of the logits": "logits 的标准差",
     "check the temperature or gain between the last layer and the loss": (
