@@ -8,7 +8,7 @@ import isograd
 
 
 def watched(*, bad, rate=1e-3, error=False, steps=40):
-    """A loop that divides by zero at step `bad`, with no budget to keep any step after the first."""
+    """A loop that divides by zero at step `bad`, with no budget to keep a step."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1))
     optimizer = torch.optim.SGD(model.parameters(), rate)
