@@ -70,8 +70,8 @@ def check(case: Case) -> Iterator[Finding]:
 
 def _far(op: Op) -> bool:
     stats = op.inputs
-    if stats is None:
-        return False
+    if stats is None or stats.nonfinite:
+        return False  # what is not finite has no scale: G601 says it
     uneven = stats.columns is not None and stats.columns > COLUMNS and stats.rms > 1
     return not SMALL < stats.rms < LARGE or uneven
 
