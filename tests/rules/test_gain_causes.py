@@ -9,7 +9,7 @@ from torch import nn
 
 import isograd
 from isograd.rules import g101_vanishing, g104_saturation, g111_post_norm
-from rules.trained import adam, alarms, checked, classes, sgd
+from rules.trained import adam, alarms, checked, classes, net, sgd
 
 
 def saturated(weights=1.0, inputs=1.0, activation=nn.Tanh):
@@ -187,3 +187,14 @@ def test_norms_on_the_trunk_of_a_net_that_learns_nothing(monkeypatch):
     assert ("G111", "normalization") in alarms(diagnosis)
     monkeypatch.setattr(g111_post_norm, "DECADES", 100.0)
     assert "G111" not in dict(checked(post(lambda: nn.LayerNorm(24)), 20))
+
+
+@pytest.mark.parametrize("rate", [0.3, 1e-6])
+def test_a_head_that_starts_small_is_no_vanishing_gradient_once_it_has_grown(rate):
+    torch.manual_seed(0)
+    model = net()
+    with torch.no_grad():
+        model[2].weight.mul_(1e-4)
+    x, y = classes()
+    found = checked((model, lambda m: F.cross_entropy(m(x), y), sgd(model, rate)))
+    assert any(code == "G101" for code, _ in found) == (rate < 0.1)

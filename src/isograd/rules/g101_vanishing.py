@@ -11,7 +11,8 @@ Why it matters:
 
 When it is wrong:
     An optimizer that rescales each parameter (Adam) hides moderate differences in norm. Then
-    the gradient is still small against its own rounding error and noise.
+    the gradient is still small against its own rounding error and noise. A head that starts
+    small on purpose: if the loss falls and the trained net is within the limit, nothing is said.
 
 What to do:
     Change the factor that costs most. Activation derivative: an activation whose derivative is
@@ -69,10 +70,20 @@ def check(case: Case) -> Iterator[Finding]:
     worst = min((li for li in hidden.links if li.kind == kind), key=lambda li: li.decades)
     if kind == "activation" and worst.op.strip("_") in MIXTURES and _learns(case):
         return  # a mixture is meant to be a softmax, as G107 explains
+    if _recovers(case, limit):
+        return  # a small start that the training itself undid
     looped = any(case.snapshot.ops[link.op_index].loops for link in hidden.links)
     if looped and case.training is not None and not case.failing:
         return  # depth in time, which G201 judges
     yield _finding(hidden, limit)
+
+
+def _recovers(case: Case, limit: float) -> bool:
+    """True if the net learns and the trained one passes the gradient within the limit."""
+    if case.training is None or case.training.end is None or not _learns(case):
+        return False
+    hidden = Case(case.training.end).hidden
+    return hidden is not None and hidden.decades > -limit
 
 
 def _learns(case: Case) -> bool:
