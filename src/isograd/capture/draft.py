@@ -44,6 +44,8 @@ class Draft:
         dim: Dimension of a softmax.
         bounds: Interval of the values that it can put out; None if there is none.
         rising: Share of positive entries in the gradient of a log-likelihood.
+        drawn: True for a log-likelihood of answers that were drawn in the step.
+        pull: Mean and standard deviation of the gradient that arrives there.
         underflow: Share of tiny entries in a float16 gradient.
         loops: True if an earlier call with the same weight lies upstream: a loop over time.
     """
@@ -74,6 +76,8 @@ class Draft:
     dim: int | None = None
     bounds: tuple[float, float] | None = None
     rising: float | None = None
+    drawn: bool = False
+    pull: tuple[float, float] | None = None
     underflow: float | None = None
     output: tuple[Node, int] | None = None
     bias: str | None = None

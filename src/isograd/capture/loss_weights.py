@@ -30,6 +30,7 @@ class LossWeights:
             call.op: drafts[call.op].output for call in calls if drafts[call.op].kind == "loss"
         }
         self._likelihoods = [d for d in drafts if d.name in _LIKELIHOODS and d.output is not None]
+        self._drawn = [d for d in drafts if d.drawn and d.output is not None]
 
     @contextmanager
     def hooked(self, shield: Callable[[Any], Any] = open_to_all) -> Iterator[None]:
@@ -43,6 +44,10 @@ class LossWeights:
                 if draft.output is not None:
                     node, number = draft.output
                     handles.append(node.register_prehook(shield(self._likelihood(draft, number))))
+            for draft in self._drawn:
+                if draft.output is not None:
+                    node, number = draft.output
+                    handles.append(node.register_prehook(shield(self._pull(draft, number))))
             yield
         finally:
             for handle in handles:
@@ -61,6 +66,15 @@ class LossWeights:
             if gradient is not None:
                 moved = int((gradient != 0).sum())
                 draft.rising = float((gradient > 0).sum()) / moved if moved else None
+
+        return hook
+
+    def _pull(self, draft: Draft, number: int) -> Callable[[tuple[Tensor | None, ...]], None]:
+        def hook(gradients: tuple[Tensor | None, ...]) -> None:
+            gradient = gradients[number]
+            if gradient is not None and gradient.numel():
+                wide = gradient.detach().double()
+                draft.pull = float(wide.mean()), float(wide.std(correction=0))
 
         return hook
 

@@ -179,6 +179,7 @@ def _ops(
                 custom=draft.index in custom,
                 dim=draft.dim,
                 rising=draft.rising,
+                pull=draft.pull,
                 underflow=draft.underflow,
                 sources=tuple(sorted({source.index for source in draft.sources})),
                 inputs=tensor_stats(draft.input_moments, draft.input_spread, draft.input_columns),

@@ -53,6 +53,12 @@ _WEIGHTED = frozenset((*kinds.LAYERS, "embedding", "t", "transpose", "permute", 
 # Ops of one time step that are searched for an earlier call with the same weight.
 _LOOP_REACH = 64
 _MENDED = frozenset((*LOSSES, PROBABILITY))
+# Calls that draw answers, and those that look up the log-likelihood of one.
+_DRAWS = frozenset(("multinomial", "bernoulli"))
+_LOOKS_UP = frozenset(
+    "gather take_along_dim __getitem__ nll_loss cross_entropy "
+    "binary_cross_entropy_with_logits".split()
+)
 # Fewer class indices can be alike by chance.
 _TOKENS = 16
 
@@ -84,6 +90,7 @@ class Tagger(TorchFunctionMode):
         self.cuts: list[Cut] = []
         self.losses: list[LossCall] = []
         self._indices: list[Tensor] = []
+        self._drawn: list[Tensor] = []
         self.owner: dict[Node, Draft] = {}
         self.follows: dict[Node, tuple[tuple[Node, int], ...]] = {}
         self.leaves: dict[Node, Tensor] = {}
@@ -211,6 +218,8 @@ class Tagger(TorchFunctionMode):
         fresh = [
             (t, node) for t in outputs if (node := t.grad_fn) is not None and node not in self.owner
         ]
+        if name in _DRAWS and outputs and not transforms.active():
+            self._drawn.append(outputs[0].detach())
         if not fresh:
             left_torch = not outputs and name in LEAVING
             if left_torch or (outputs and not any(t.requires_grad for t in outputs)):
@@ -227,6 +236,8 @@ class Tagger(TorchFunctionMode):
         call = loss_call(draft, inputs, args, kwargs) if readable else None
         if readable and name == "embedding" and inputs:
             self._indices.append(inputs[0])
+        if readable and self._drawn and name in _LOOKS_UP:
+            draft.drawn = any(_shared(a, b) for a in inputs[1:] for b in self._drawn)
         if call is not None:
             if call.integer_target and any(_same(inputs[1], seen) for seen in self._indices):
                 call = replace(call, target_is_input=True)
@@ -362,6 +373,14 @@ def _same(target: Tensor, indices: Tensor) -> bool:
     """True for the same entries in the same order, whatever the shape."""
     alike = target.numel() == indices.numel() and target.numel() >= _TOKENS
     return alike and torch.equal(target.detach().reshape(-1), indices.detach().reshape(-1))
+
+
+def _shared(index: Tensor, drawn: Tensor) -> bool:
+    """True for a view of what was drawn."""
+    if index.layout is not torch.strided or drawn.layout is not torch.strided or index.is_meta:
+        return False
+    place = index.untyped_storage().data_ptr()
+    return place != 0 and place == drawn.untyped_storage().data_ptr()
 
 
 def _node_name(node: Node) -> str:

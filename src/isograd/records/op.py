@@ -43,6 +43,9 @@ class Op:
         dim: Dimension of a softmax, counted from the front; None for other ops.
         rising: Share of positive entries in the gradient that arrives at a log-likelihood: 0 if
             each is raised by the step, 1 if each is lowered; None for other ops.
+        pull: Mean and standard deviation over entries of the gradient that arrives at the
+            log-likelihoods of answers that were drawn in the step: minus the rewards, over their
+            number; None for other ops.
         underflow: Share of the float16 gradient that arrives with fewer than four binary
             digits left (below 1e-6), zeros included; None in other dtypes.
         inputs: Statistics of its first floating-point input, where they were taken.
@@ -65,6 +68,7 @@ class Op:
     sources: tuple[int, ...] = ()
     dim: int | None = None
     rising: float | None = None
+    pull: tuple[float, float] | None = None
     underflow: float | None = None
     inputs: TensorStats | None = None
     output: TensorStats | None = None
