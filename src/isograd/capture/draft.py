@@ -45,6 +45,7 @@ class Draft:
         bounds: Interval of the values that it can put out; None if there is none.
         rising: Share of positive entries in the gradient of a log-likelihood.
         drawn: True for a log-likelihood of answers that were drawn in the step.
+        masked: Share of zeros in a factor of zeros and ones.
         pull: Mean and standard deviation of the gradient that arrives there.
         underflow: Share of tiny entries in a float16 gradient.
         loops: True if an earlier call with the same weight lies upstream: a loop over time.
@@ -77,6 +78,7 @@ class Draft:
     bounds: tuple[float, float] | None = None
     rising: float | None = None
     drawn: bool = False
+    masked: float | None = None
     pull: tuple[float, float] | None = None
     underflow: float | None = None
     output: tuple[Node, int] | None = None

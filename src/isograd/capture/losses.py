@@ -85,6 +85,24 @@ def loss_call(
     )
 
 
+def zeros_and_ones(draft: Draft, inputs: list[Tensor]) -> float | None:
+    """Share of zeros in the constant factor of a product, if it is made of zeros and ones.
+
+    Args:
+        draft: The op; products inside of modules are not looked at.
+        inputs: Its tensor inputs.
+    """
+    product = draft.name.strip("_") in ("mul", "rmul", "multiply") and not draft.place.module
+    if not product or len(inputs) != 2 or inputs[0].requires_grad == inputs[1].requires_grad:
+        return None
+    factor = next(t for t in inputs if not t.requires_grad)
+    if factor.numel() < 2 or factor.is_complex() or factor.dtype is torch.bool:
+        return None
+    zero = factor == 0
+    alike = bool((zero | (factor == 1)).all())
+    return float(zero.float().mean()) if alike else None
+
+
 def _broadcast_product(draft: Draft, inputs: list[Tensor]) -> bool:
     """True for (N, 1) times (N,): every sample meets every target."""
     if draft.name.strip("_") not in ("mul", "rmul") or len(inputs) != 2:

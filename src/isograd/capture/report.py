@@ -180,6 +180,7 @@ def _ops(
                 dim=draft.dim,
                 rising=draft.rising,
                 pull=draft.pull,
+                masked=draft.masked,
                 underflow=draft.underflow,
                 sources=tuple(sorted({source.index for source in draft.sources})),
                 inputs=tensor_stats(draft.input_moments, draft.input_spread, draft.input_columns),

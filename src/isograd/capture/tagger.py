@@ -21,7 +21,7 @@ from isograd.capture.bounds import bounds
 from isograd.capture.classify import refine
 from isograd.capture.draft import LEAVING, Cut, Draft, Node
 from isograd.capture.labels import LOSSES, PROBABILITY, accepted
-from isograd.capture.losses import loss_call
+from isograd.capture.losses import loss_call, zeros_and_ones
 from isograd.capture.meter import Meter
 from isograd.capture.places import Places
 from isograd.capture.shield import Shield
@@ -238,6 +238,8 @@ class Tagger(TorchFunctionMode):
             self._indices.append(inputs[0])
         if readable and self._drawn and name in _LOOKS_UP:
             draft.drawn = any(_shared(a, b) for a in inputs[1:] for b in self._drawn)
+        if readable:
+            draft.masked = zeros_and_ones(draft, inputs)
         if call is not None:
             if call.integer_target and any(_same(inputs[1], seen) for seen in self._indices):
                 call = replace(call, target_is_input=True)

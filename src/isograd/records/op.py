@@ -46,6 +46,8 @@ class Op:
         pull: Mean and standard deviation over entries of the gradient that arrives at the
             log-likelihoods of answers that were drawn in the step: minus the rewards, over their
             number; None for other ops.
+        masked: Share of zeros in the factor of a product outside of modules that consists of
+            zeros and ones and needs no gradient; None for other ops.
         underflow: Share of the float16 gradient that arrives with fewer than four binary
             digits left (below 1e-6), zeros included; None in other dtypes.
         inputs: Statistics of its first floating-point input, where they were taken.
@@ -69,6 +71,7 @@ class Op:
     dim: int | None = None
     rising: float | None = None
     pull: tuple[float, float] | None = None
+    masked: float | None = None
     underflow: float | None = None
     inputs: TensorStats | None = None
     output: TensorStats | None = None

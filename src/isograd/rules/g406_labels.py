@@ -2,8 +2,9 @@
 
 What it checks:
     Targets of a loss function: classes that are all alike in batches of 16 or more (those that
-    are ignored or have weight 0 left out), class indices that there is no output for, and targets
-    of a binary cross-entropy outside 0 and 1.
+    are ignored or have weight 0 left out), class indices that there is no output for, targets of
+    a binary cross-entropy outside 0 and 1, and labels of 0 and 1 in a margin that is made for
+    -1 and 1.
 
 Why it matters:
     With one class the loss falls to 0 and nothing was learnt. With binary targets of 2 the loss
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 
 from isograd.records import Evidence, Finding, LossCall
 from isograd.rules.case import Case
@@ -38,6 +40,11 @@ REQUIRES: tuple[str, ...] = ()
 LABELS = 16
 # What puts out logits of classes; similarities (contrastive losses) have the same class by design.
 _HEADS = frozenset("linear addmm conv1d conv2d conv3d log_softmax softmax bilinear".split())
+# Losses of a product of label and output: a label of 0 gives a constant.
+_SIGNED = frozenset(
+    "soft_margin_loss hinge_embedding_loss margin_ranking_loss cosine_embedding_loss".split()
+)
+_HINGES = frozenset("relu relu_ clamp clamp_ clamp_min clamp_min_ maximum softplus".split())
 _BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 
 
@@ -46,11 +53,14 @@ def check(case: Case) -> Iterator[Finding]:
     for call in case.snapshot.losses:
         if call.name in _BINARY and (call.target.low < 0 or call.target.high > 1):
             yield _range(call)
+        if call.name in _SIGNED and (call.target.low, call.target.high) == (0, 1):
+            yield _signs(call.name, call.source)
         if call.outside > 0:
             yield _outside(call)
         if call.weighted == 1 and case.training is not None:
             yield _alone(call)
             return
+    yield from islice(_hinges(case), 1)
     alone = len(case.snapshot.losses) == 1
     for call in case.snapshot.losses:
         counted = _counted(call) + sum(_counted(c) for c in _later(case, call))
@@ -63,6 +73,35 @@ def check(case: Case) -> Iterator[Finding]:
         judged = classes or call.name in _BINARY or values
         if alone and judged and call.target.distinct == 1 and counted >= LABELS:
             yield from _constant(case, call)
+
+
+def _hinges(case: Case) -> Iterator[Finding]:
+    """A hinge by hand, max(0, 1 - label * output), whose labels are 0 and 1."""
+    ops = case.snapshot.ops
+    for op in ops:
+        if op.name not in _HINGES or op.module or not op.on_path:
+            continue
+        for index in case.reads(op.index):
+            within = ops[index]
+            if within.name.strip("_") not in ("rsub", "sub"):
+                continue
+            for factor in (ops[i] for i in case.reads(index)):
+                if factor.masked is not None and 0 < factor.masked < 1:
+                    yield _signs(op.name, factor.source)
+
+
+def _signs(name: str, source: str | None) -> Finding:
+    return Finding(
+        CODE,
+        f"labels of the margin in `{name}` are 0 and 1; it is made for -1 and 1",
+        "error",
+        "labels",
+        where=(name,),
+        source=source,
+        evidence=(Evidence("smallest target", 0.0, "", -1.0),),
+        advice=("map the labels to -1 and 1: `2 * y - 1`",),
+        confidence=0.9,
+    )
 
 
 def _range(call: LossCall) -> Finding:
@@ -174,6 +213,10 @@ ZH = {
         "类别从 0 开始编号，或让最后一层为每个类别提供一个输出"
     ),
     "pass `ignore_index=` for labels that mean nothing": "对无意义的标签传入 `ignore_index=`",
+    "labels of the margin in `{name}` are 0 and 1; it is made for -1 and 1": (
+        "`{name}` 的间隔损失的标签是 0 和 1；它适用于 -1 和 1"
+    ),
+    "map the labels to -1 and 1: `2 * y - 1`": "把标签映射到 -1 和 1：`2 * y - 1`",
     "largest target": "最大目标",
     "smallest target": "最小目标",
     "distinct labels": "不同标签的个数",
