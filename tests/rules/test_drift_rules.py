@@ -11,8 +11,9 @@ from torch import nn
 
 import isograd
 from isograd.monitor import rerun
-from isograd.records.training import ParameterTrack, Training
+from isograd.records.training import ParameterTrack, Replay, Training
 from isograd.rules import g303_rate, g306_momentum, g702_spike, g703_undone
+from isograd.rules.case import Case
 from rules.trained import alarms, checked, classes, classified, net, sgd, watched
 
 
@@ -297,3 +298,16 @@ def test_samples_that_are_each_others_classes_see_each_other_by_design():
     )
     assert "G408" not in {code for code, _ in found}
     assert found
+
+
+@pytest.mark.parametrize(("update", "alarm"), [(0.03, True), (0.001, False)])
+def test_a_rate_that_moves_far_and_is_beaten_by_a_tenth_of_it(update, alarm):
+    falling = tuple(4.2 - 0.7 * i / 49 for i in range(50))
+    lower = tuple(4.2 - 1.7 * i / 49 for i in range(50))
+    track = ParameterTrack((1.0,) * 50, (update,) * 50, (1.0,) * 50)
+    training = Training(
+        falling, (1.0,) * 50, {"w": track}, replays=(Replay("rate", lower, 0.1),), uses=8.0
+    )
+    snapshot = isograd.probe(net(), lambda m: m(torch.ones(2, 8)).square().sum())
+    found = list(g303_rate.check(Case(snapshot, training)))
+    assert [f.cause for f in found] == (["learning-rate"] if alarm else [])
