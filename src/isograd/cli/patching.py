@@ -41,7 +41,6 @@ def all_patched(trials: Sequence[Trial], target: str, sites: Sites | None = None
     """Trials with their patches, in their order, verified up to the first that is good."""
     found: list[Trial] = []
     for trial in trials:
-        known = any(t.verified for t in found)
         found.append(patched(trial, target, sites, verify=not any(t.verified for t in found)))
     return found
 
