@@ -10,6 +10,7 @@ import pytest
 
 from isograd import api, cli
 from isograd.cli import patching
+from isograd.cli.fix import trial_seconds
 from isograd.records import Diagnosis, Finding, Snapshot
 from isograd.records.fix import Fix, Measured, Trial
 
@@ -57,7 +58,7 @@ def stub(here, monkeypatch):
 
     monkeypatch.setattr(api, "check", check)
     monkeypatch.setattr(api, "fix", fix)
-    monkeypatch.setattr(patching, "patched", lambda trial, target, sites: trial)
+    monkeypatch.setattr(patching, "patched", lambda trial, target, sites, *, verify: trial)
     return told
 
 
@@ -99,6 +100,15 @@ def test_settings_reach_the_engine(stub):
     (settings,) = stub["calls"]
     wanted = {"steps": 7, "seeds": 4, "time_limit": 9.0, "jobs": 3, "backend": "serial"}
     assert {name: settings[name] for name in wanted} == wanted
+
+
+def test_by_default_the_trials_get_what_is_left_of_a_minute(stub):
+    run("--quiet")
+    (settings,) = stub["calls"]
+    assert 30 <= settings["time_limit"] <= 45
+    assert trial_seconds(0, 0) == 45
+    assert trial_seconds(20, 5) == 35
+    assert trial_seconds(90, 80) == 30
 
 
 def test_json_alone_goes_to_stdout(stub, capsys):

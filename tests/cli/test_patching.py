@@ -129,6 +129,16 @@ def test_a_verified_patch_is_preferred(place):
         assert patching.preferred([trial_of(loaded, "worse")]) is None
 
 
+def test_patches_are_verified_up_to_the_first_good_one(place, monkeypatch):
+    with Loaded(written("rate_keyword", place)) as loaded:
+        good, worse = trial_of(loaded), trial_of(loaded, "worse")
+        for said, wanted in ((True, [False, True, False]), (False, [False, False, False])):
+            monkeypatch.setattr(patching, "_verified", lambda *_, said=said: said)
+            made = patching.all_patched([worse, good, good], loaded.spec, loaded.sites)
+            assert [t.verified for t in made] == wanted
+            assert all(t.patch for t in made)
+
+
 def test_patched_imports_are_served_and_then_gone(place):
     file = written("imported", place)
     with Loaded(file) as loaded:

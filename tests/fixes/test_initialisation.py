@@ -244,7 +244,7 @@ def test_embeddings_get_the_size_they_are_given():
     case = case_of(model, lambda m: nn.functional.cross_entropy(m(x), y), code="input-scale")
     assert len(proposals("embedding-scale", case)) == 2
     setup, _ = carried_out("embedding-scale", case)
-    assert float(setup.model[0].weight.std()) == pytest.approx(1, rel=0.05)
+    assert float(setup.model[0].weight.std().detach()) == pytest.approx(1, rel=0.05)
     assert proposals("embedding-scale", case_of(mlp(), classes(32), code="input-scale")) == []
 
 

@@ -238,6 +238,32 @@ def test_gradients_are_cleared_once():
     assert proposals("zero-grad", case_of(mlp(), classes(32), code="G305")) == []
 
 
+def test_the_sum_of_several_gradients_becomes_their_mean():
+    torch.manual_seed(0)
+    model, passes = mlp(), 4
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    step = classes(32)
+
+    def loop(model, optimizer, over=1):
+        optimizer.zero_grad()
+        for _ in range(passes):
+            (step(model) / over).backward()
+        optimizer.step()
+
+    case = case_of(model, step, optimizer, code="G303", steps=6, train_step=loop)
+    setup, _ = carried_out("divide-accumulated", case)
+    mean = Setup(model, step, optimizer, lambda m, o: loop(m, o, passes)).copied()
+    for _ in range(3):
+        setup.iterate()
+        mean.iterate()
+    # A factor of 1/4 is exact in binary.
+    got, wanted = setup.model.parameters(), mean.model.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
+    passes = 1
+    case = case_of(model, step, optimizer, code="G303", steps=6, train_step=loop)
+    assert proposals("divide-accumulated", case) == []
+
+
 def test_a_rate_that_the_loop_sets_is_held():
     model = mlp()
     optimizer = torch.optim.SGD(model.parameters(), 0.01)

@@ -96,3 +96,39 @@ def test_the_before_and_after_are_medians_with_their_range():
     (trial,) = ranked([good], unchanged, {}, DIAGNOSIS, False)
     assert (trial.after.loss, trial.after.low, trial.after.high) == (0.501, 0.5, 0.502)
     assert (trial.before.loss, trial.after.start, trial.after.parameters) == (2.0, 3.0, 10)
+
+
+def together(key, loss, *parts, longer=None, remaining=()):
+    """A fix of several parts, which are given as (name, parameters)."""
+    made = tuple(Fix(name, name, parameters) for name, parameters in parts)
+    title = " + ".join(name for name, _ in parts)
+    fix = made[0] if len(made) == 1 else Fix("combination", title, {}, parts=made)
+    found = candidate(key, title, loss, remaining=remaining)
+    found.fix, found.longer = fix, None if longer is None else arm(longer)
+    return found
+
+
+FASTER = ("rate", {"factor": 10.0, "rates": [0.1]})
+SLOWER = ("rate", {"factor": 0.1, "rates": [0.001]})
+
+
+def test_a_risen_rate_comes_behind_the_same_fix_without_it():
+    plain, fast = together(0, 0.9, ("cure", {})), together(1, 0.1, ("cure", {}), FASTER)
+    assert [title for title, _ in order(plain, fast)] == ["cure", "cure + rate"]
+    # Unless only with it no alarm is left, or nothing is proven without it, or it falls.
+    alarming = together(0, 0.9, ("cure", {}), remaining=(("warning", "G301"),))
+    assert [title for title, _ in order(alarming, fast)] == ["cure + rate", "cure"]
+    weak = together(0, 1.99, ("cure", {}))
+    assert [title for title, _ in order(weak, fast)] == ["cure + rate", "cure"]
+    slow = together(1, 0.1, ("cure", {}), SLOWER)
+    assert [title for title, _ in order(plain, slow)] == ["cure + rate", "cure"]
+
+
+def test_what_stays_stable_in_a_longer_training_is_first():
+    steady, breaks = (
+        together(0, 0.5, ("steady", {}), longer=0.2),
+        together(1, 0.1, ("breaks", {}), longer=1.8),
+    )
+    assert [title for title, _ in order(steady, breaks)] == ["steady", "breaks"]
+    steady.longer = None  # then there is nothing to compare
+    assert [title for title, _ in order(steady, breaks)] == ["breaks", "steady"]

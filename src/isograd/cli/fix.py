@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 NAME = "fix"
 HELP = "try fixes for what a check finds, prove them on copies, and patch your source"
 STDOUT = "-"
+# Seconds: for the whole command by default, and the least and most of it for the trials.
+_WHOLE, _LEAST, _MOST = 60.0, 30.0, 45.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,9 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--time-limit",
         type=float,
         metavar="SECONDS",
-        default=45.0,
-        help="for all trials; what is known by then is shown; default: 45, which with the check "
-        "before and the patch after is about a minute",
+        help="for all trials; what is known by then is shown; default: 45, or what the start and "
+        "the check have left of a minute, 30 at least",
     )
     parser.add_argument(
         "--jobs", type=options.positive, metavar="N", default=2, help="at a time; default: 2"
@@ -90,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     """Fix a target; 0 if nothing is wrong or a fix is proven, 1 if none is."""
     if args.seeds < 2:
         raise IsogradError("--seeds must be at least 2: one seed proves nothing.")
-    if args.time_limit <= 0:
+    if args.time_limit is not None and args.time_limit <= 0:
         raise IsogradError("--time-limit must be above 0 seconds.")
     lang, page = options.language(args), options.page_file(args)
     for name in (args.patch, args.json if args.json != STDOUT else None):
@@ -111,7 +113,21 @@ def run(args: argparse.Namespace) -> int:
     return 0 if diagnosis.ok or chosen is not None else 1
 
 
+def trial_seconds(spent: float, checking: float) -> float:
+    """Seconds for the trials by default, so that the command takes a minute.
+
+    Args:
+        spent: Since the command began.
+        checking: Of that, in the check. To load and check a patched source takes as long again.
+
+    >>> trial_seconds(5, 2), trial_seconds(15, 5), trial_seconds(40, 10)
+    (45.0, 40.0, 30.0)
+    """
+    return min(_MOST, max(_LEAST, _WHOLE - spent - checking))
+
+
 def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial], Sites]:
+    began = time.monotonic()
     from isograd import api
     from isograd.cli import check
     from isograd.fixes.patches import sites
@@ -125,6 +141,7 @@ def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial],
         found = recorder.of(target.model, target.optimizer)
         rewind = Rewind(target.step, target.train_step)
         steps = check.STEPS if target.optimizer is not None else 0
+        checking = time.monotonic()
         diagnosis = api.check(
             target.model,
             target.step,
@@ -136,6 +153,8 @@ def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial],
         rewind.restore()
         if diagnosis.ok:
             return diagnosis, [], found
+        now = time.monotonic()
+        limit = args.time_limit or trial_seconds(now - began, now - checking)
         with _bar(lang) as progress:
             trials = api.fix(
                 target.model,
@@ -144,14 +163,14 @@ def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial],
                 train_step=target.train_step,
                 steps=args.steps,
                 seeds=args.seeds,
-                time_limit=args.time_limit,
+                time_limit=limit,
                 jobs=args.jobs,
                 backend=args.backend,
                 diagnosis=diagnosis,
                 progress=progress,
             )
         rewind.restore()
-    return diagnosis, [patching.patched(trial, args.target, found) for trial in trials], found
+    return diagnosis, patching.all_patched(trials, args.target, found), found
 
 
 @contextlib.contextmanager

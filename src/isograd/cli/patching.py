@@ -37,12 +37,20 @@ def place(target: str) -> tuple[Path, str] | None:
     return Path(spec.origin), function
 
 
-def patched(trial: Trial, target: str, sites: Sites | None = None) -> Trial:
+def all_patched(trials: Sequence[Trial], target: str, sites: Sites | None = None) -> list[Trial]:
+    """Trials with their patches, in their order, verified up to the first that is good."""
+    found: list[Trial] = []
+    for trial in trials:
+        found.append(patched(trial, target, sites, verify=not any(t.verified for t in found)))
+    return found
+
+
+def patched(trial: Trial, target: str, sites: Sites | None = None, *, verify: bool = True) -> Trial:
     """A trial with its patch, verified if it is proven; without one if it has none."""
     made = _made(trial, target, sites)
     if made is None:
         return trial
-    verified = trial.proven and _verified(made.texts, target)
+    verified = verify and trial.proven and _verified(made.texts, target)
     return dataclasses.replace(trial, patch=made.diff, verified=verified)
 
 

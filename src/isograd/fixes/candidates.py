@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,7 @@ class Candidate:
         probed: The product with it.
         first: The training on the seed that fixes are chosen by.
         arms: Trainings on fresh seeds, by seed.
+        longer: A longer training on one fresh seed, of what is proven.
         remaining: Alarms of a check of the fixed copy, as (severity, code).
         reason: Why it failed.
     """
@@ -57,6 +58,7 @@ class Candidate:
     probed: Probed | None = None
     first: Arm | None = None
     arms: dict[int, Arm] = field(default_factory=dict)
+    longer: Arm | None = None
     remaining: tuple[tuple[str, str], ...] | None = None
     reason: str = ""
 
@@ -152,6 +154,23 @@ def combined(key: int, first: Candidate, second: Candidate) -> Candidate:
         parts,
     )
     return Candidate(key, fix, first.finding, None, first.weight + second.weight)
+
+
+def names(candidate: Candidate) -> frozenset[str]:
+    """What a fix consists of."""
+    return frozenset(repr((p.name, p.parameters)) for p in candidate.fix.parts or (candidate.fix,))
+
+
+def rises(fix: Fix) -> bool:
+    """True for a fix that does nothing but multiply the learning rate by more than 1."""
+    return set(fix.parameters) == {"factor", "rates"} and fix.parameters["factor"] > 1
+
+
+def without_rise(candidate: Candidate) -> Iterator[frozenset[str]]:
+    """What is left of a combination without a part that raises the rate."""
+    for part in candidate.fix.parts:
+        if rises(part):
+            yield names(candidate) - {repr((part.name, part.parameters))}
 
 
 def settings_changed(fix: Fix, setup: Setup) -> frozenset[str]:

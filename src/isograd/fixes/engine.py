@@ -17,7 +17,7 @@ from typing import Any
 
 from isograd.capture.probe import probe
 from isograd.fixes.arms import Arm
-from isograd.fixes.candidates import Candidate, Probed, combined, measured, neighbouring
+from isograd.fixes.candidates import Candidate, Probed, combined, measured, neighbouring, rises
 from isograd.fixes.kind import carried_out
 from isograd.fixes.plan import FEWEST, SCREENED, SCREENED_NEAR
 from isograd.fixes.proof import prove
@@ -159,8 +159,17 @@ class _Search(Session):
             if not made:
                 return
             self._screen(made, self.plan.deadline - reserve)
-            better = max(made, key=self.merit)
-            if self.merit(better) - self.merit(best) < _ADDS * (1 - abs(self.merit(best))):
+            # A rise of the rate helps in any short training: it waits until nothing else helps.
+            plain = [c for c in made if not any(map(rises, c.fix.parts))] or made
+            better = max(plain, key=self.merit)
+            if not self._adds(better, best):
+                better = max(made, key=self.merit)
+            if not self._adds(better, best):
                 return
             self.candidates.append(better)
             best = better
+
+    def _adds(self, better: Candidate, best: Candidate) -> bool:
+        """True if a combination is worth its risk."""
+        merit = self.merit(best)
+        return self.merit(better) - merit >= _ADDS * (1 - abs(merit))

@@ -18,6 +18,8 @@ _FILLED = 0.7
 # A check of a fixed copy takes about as long as this many trainings.
 CHECK = 1.5
 FINALISTS = 4
+# What is proven trains this many times as long, to see what stays stable.
+LONGER = 3
 
 
 @dataclass

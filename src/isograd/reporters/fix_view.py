@@ -166,13 +166,15 @@ def legend(trials: Sequence[Trial], say: Say) -> Iterator[str]:
         "the smallest and largest. time: per step, against no change.",
         steps=steps,
     )
+    # Where time was up, some that are not proven have fewer.
+    counts = [t.seeds for t in trials if t.seeds and t.proven] or [seeds]
     if not seeds:
         yield say("nothing was tried on fresh seeds")
         return
     yield say(
         "proven: better than no change (p, paired by seed, {seeds} fresh seeds or twice as many) "
         "and than random changes; these seeds played no part in choosing the fix.",
-        seeds=min(t.seeds for t in trials if t.seeds),
+        seeds=min(counts),
     )
 
 

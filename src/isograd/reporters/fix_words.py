@@ -33,6 +33,7 @@ ZH = {
     "as it is": "原样",
     "screening": "筛选",
     "proof": "证实",
+    "longer": "延长训练",
     "nothing to fix": "无需修复",
     "decades (theory)": "数量级（理论）",
     "spread": "速度差",

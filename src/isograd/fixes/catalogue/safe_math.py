@@ -31,6 +31,8 @@ class SafeMath(Kind):
     name = "safe-math"
     cures = frozenset(("G601", "numerics", "loss-head"))
     part = "step"
+    # Where the user's own loss is not finite, only the guarded one can tell how the net does.
+    redefines = True
     reference = "Higham (2002)"
 
     def proposals(self, case: Case) -> Iterator[Proposal]:
