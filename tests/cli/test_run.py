@@ -317,3 +317,19 @@ def test_a_compiled_module_hears_nothing_of_our_hook(program, capsys):
     assert "hooks" not in capsys.readouterr().err
     assert list(warnings.filters) == before
     assert run_of().steps[-1] == 39
+
+
+def test_a_loss_that_does_not_fall_is_not_called_healthy_alone(program, capsys):
+    main(["run", program(TRAIN.replace("lr=0.05", "lr=1e-9"))])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "G" in said or "the loss did not fall" in said
+    assert "healthy" not in said or "the loss did not fall" in said
+
+
+def test_a_fault_of_ours_in_the_verdict_is_a_line_and_no_exit_code(program, capsys, monkeypatch):
+    def broken(*args, **kwargs):
+        raise AttributeError("ours")
+
+    monkeypatch.setattr("isograd.reporters.run_status.ending", broken)
+    assert main(["run", program(TRAIN)]) == 0
+    assert "the verdict could not be shown (AttributeError: ours)" in capsys.readouterr().err

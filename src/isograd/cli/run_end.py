@@ -68,7 +68,15 @@ def conclude(
         diagnosis = watch.concluded
         fine = fine and (diagnosis is None or diagnosis.ok)
         if speaks and watch.steps:
-            _report(watch, lang, args.full)
+            try:
+                _report(watch, lang, args.full)
+            except Exception as error:  # the exit code is the program's, whatever becomes of ours
+                what = run_status.line(
+                    "the verdict could not be shown ({error}); see `isograd report`",
+                    lang,
+                    error=f"{type(error).__name__}: {error}",
+                )
+                print(what, file=sys.stderr)
         now = watch.facts()
         known = now.broke is None or any(bad.located for bad in now.bad_steps)
         if args.replay and not known and place()[1] == 1:
@@ -95,5 +103,6 @@ def _report(watch: Watch, lang: str, full: bool) -> None:
     if diagnosis is not None and full:
         console.print(terminal.render(diagnosis, width=console.width, lang=lang), soft_wrap=True)
     findings = diagnosis.findings if diagnosis is not None and not full else ()
-    for text in run_status.ending(watch.facts(), findings, lang, console.width):
+    notes = diagnosis.notes if diagnosis is not None and not full else ()
+    for text in run_status.ending(watch.facts(), findings, lang, console.width, notes):
         console.print(text, soft_wrap=True)

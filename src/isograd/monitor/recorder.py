@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from isograd.monitor.governor import Governor
+from isograd.monitor.leftover import LOOKS, Leftover
 from isograd.monitor.norms import dots, norms
 from isograd.monitor.optimizers import facts
 from isograd.monitor.scaling import found
@@ -70,6 +71,7 @@ class Recorder:
         self._price = 0.0
         self._last_norm = 0.0
         self._left: float | None = None
+        self._leftover = Leftover()
         self._told = False
         self._inside = False
         self._before: dict[str, Tensor] = {}
@@ -97,6 +99,7 @@ class Recorder:
 
     def _share_out(self) -> None:
         """Each parameter belongs to the first optimizer that holds it."""
+        self._leftover.forget()
         left = self._parameters
         self._owned = {}
         for optimizer in self._optimizers:
@@ -116,12 +119,37 @@ class Recorder:
         """Tell it that a backward pass begins: what lies in `.grad` now will be added to."""
         self._updates_before = self._updates
         if not (self._any and self.full):
+            self.look()
             return
         begin = time.perf_counter()
         left = self._total(self._gradients(list(self._parameters)))
         share = left / self._last_norm if self._last_norm > 0 else 0.0
         self._left = share if self._left is None else min(self._left, share)
         self._spent(begin)
+
+    def look(self) -> None:
+        """A backward pass begins in a step that is not recorded whole."""
+        if self._leftover.waits:
+            begin = time.perf_counter()
+            self._leftover.look()
+            self._governor.spend("full", time.perf_counter() - begin)
+
+    def _stepped(self, optimizer: torch.optim.Optimizer) -> None:
+        """The only optimizer has stepped: look now and then at what it leaves."""
+        known = self._governor.budget == 0 or len(self._series.stale) >= LOOKS
+        if known or len(self._optimizers) != 1 or not self._leftover.due(self.steps):
+            return
+        begin = time.perf_counter()
+        names = self._owned.get(id(optimizer), [])
+        self._leftover.stepped(self.steps, [self._parameters[name] for name in names])
+        self._governor.spend("full", time.perf_counter() - begin)
+
+    def _keep_left(self) -> None:
+        """A step begins: what was left of the last one is known."""
+        seen = self._leftover.taken()
+        left, self._left = self._left if self.full else seen, None
+        if left is not None:
+            self._series.stale.append(left)
 
     def saw_backward(self, loss: Tensor, factor: float = 1.0) -> None:
         """Tell it that a backward pass from `loss` has run.
@@ -159,6 +187,9 @@ class Recorder:
             The loss.
         """
         self.steps += 1
+        if self._leftover.waits:
+            self._keep_left()
+        self._stepped(optimizer)
         self.noted = loss = self._latest_loss if self._backwards or self._told else None
         self._backwards = 0
         self._any = True
@@ -174,6 +205,11 @@ class Recorder:
     def latest(self) -> float | None:
         """Loss of the latest backward pass."""
         return None if self._latest_loss is None else float(self._latest_loss)
+
+    @property
+    def looks(self) -> bool:
+        """True if backward passes are to be told of by `look`, also while nothing else is seen."""
+        return self._leftover.waits
 
     @property
     def names(self) -> list[str]:
@@ -212,6 +248,7 @@ class Recorder:
     def begin_step(self, optimizer: torch.optim.Optimizer) -> None:
         """A step of the training begins with this optimizer."""
         self.steps += 1
+        self._keep_left()
         self._first = True
         self._seen, self._used = {}, {}
         loss = self._latest_loss if self._backwards or self._told else None
@@ -224,9 +261,6 @@ class Recorder:
         self._series.begin_record()
         if self._slope < 0:
             self._series.secants.append(1 - self._along() / self._slope)
-        if self._left is not None:
-            self._series.stale.append(self._left)
-            self._left = None
         self._series.backwards.append(self._backwards)
         self._spent(begin)
 
@@ -259,6 +293,7 @@ class Recorder:
         self._any = True
         self._backwards = 0
         self._updates += 1
+        self._stepped(optimizer)
         if not self.full or not self._before:
             return
         begin = time.perf_counter()

@@ -50,6 +50,8 @@ class Steps(Rests):
                     rerun.saw_backward(tensor)
             except Exception as error:
                 self._step_aside(error)
+        elif self._recorder.looks:
+            self._safely(self._recorder.look)
         if self._measuring.on:
             self._measuring.around(tensor, run, self._safely)
         else:

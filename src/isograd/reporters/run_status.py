@@ -36,6 +36,9 @@ ZH = {
     "{a} and {n} more": "{a} 等另外 {n} 处",
     "judging the run (Ctrl-C skips it)": "正在诊断（Ctrl-C 跳过）",
     "the verdict was skipped": "已跳过诊断",
+    "the verdict could not be shown ({error}); see `isograd report`": (
+        "无法显示诊断（{error}）；请看 `isograd report`"
+    ),
     "no training was seen: no optimizer of torch took a step in this process": (
         "没有看到训练：本进程中没有 torch 优化器走过一步"
     ),
@@ -74,7 +77,11 @@ def line(text: str, lang: str, **values: object) -> str:
 
 
 def ending(
-    now: RunStatus, findings: tuple[Finding, ...], lang: str = "en", width: int = 80
+    now: RunStatus,
+    findings: tuple[Finding, ...],
+    lang: str = "en",
+    width: int = 80,
+    notes: tuple[str, ...] = (),
 ) -> Iterator[Text]:
     """What to say when the program has ended.
 
@@ -83,13 +90,19 @@ def ending(
         findings: What was found, causes first.
         lang: `en` or `zh`.
         width: Cells of a line.
+        notes: Sentences of the diagnosis; where nothing was found, they say if the loss stood.
     """
     from rich.text import Text
 
     tell = speaker(lang, ZH)
     alarms = [finding for finding in findings if finding.alarm]
     if now.verdict and not alarms:
-        yield Text.assemble(("isograd: ", "bold"), (tell(now.verdict), "green"))
+        yield Text.assemble(
+            ("isograd: ", "bold"), (tell(now.verdict), "yellow" if notes else "green")
+        )
+        for note in notes:
+            text = translate(note, lang)
+            yield from layout.paragraph(text, width - 2, first="  ", indent="  ", style="yellow")
     for at, finding in enumerate(alarms):
         if not at:
             found = tell("{n} findings" if len(alarms) > 1 else "1 finding", n=len(alarms))

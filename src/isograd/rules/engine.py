@@ -123,8 +123,15 @@ def merged(again: Diagnosis, seen: Diagnosis) -> Diagnosis:
         seen,
         findings=_ordered([*again.findings, *more]),
         not_checked=tuple(line for line in again.not_checked if line in seen.not_checked),
-        notes=again.notes,
+        notes=_said(again, seen),
     )
+
+
+def _said(again: Diagnosis, seen: Diagnosis) -> tuple[str, ...]:
+    """Notes of what was found; where nothing was, those on the training that was seen."""
+    if any(finding.alarm for finding in again.findings):
+        return again.notes
+    return () if any(finding.alarm for finding in seen.findings) else seen.notes or again.notes
 
 
 def _ordered(found: list[Finding]) -> tuple[Finding, ...]:
@@ -149,7 +156,7 @@ def _ordered(found: list[Finding]) -> tuple[Finding, ...]:
 
 def _tried(case: Case) -> tuple[str, ...]:
     """What else was considered: every replay with the loss it ends at."""
-    if case.training is None or not case.training.replays:
+    if case.training is None or all(r.change == "none" for r in case.training.replays):
         return ()
     ends = ", ".join(
         f"{r.change}{f' x{r.factor:g}' if r.change == 'rate' else ''} {r.end():.3g}"

@@ -49,7 +49,7 @@ def _norm_gains(case: Case, training: Training) -> Iterator[Finding]:
         if grown > FACTOR:
             yield Finding(
                 CODE,
-                f"the gain of `{module}` grows to {grown:.1f} times its norm in "
+                f"the gain of `{module}` grows to {_times(grown)} times its norm in "
                 f"{len(training.loss)} steps",
                 "error",
                 "normalization",
@@ -95,7 +95,8 @@ def check(case: Case) -> Iterator[Finding]:
     radial = training.parameters[name].radial
     yield Finding(
         CODE,
-        f"weights grow: `{name}` to {grown[name]:.1f} times its norm in {len(training.loss)} steps",
+        f"weights grow: `{name}` to {_times(grown[name])} times its norm in "
+        f"{len(training.loss)} steps",
         "error",
         "regularization" if rewarded else "learning-rate",
         where=(name,),
@@ -110,6 +111,11 @@ def check(case: Case) -> Iterator[Finding]:
         confidence=0.8,
         step=len(training.loss) - 1,
     )
+
+
+def _times(ratio: float) -> str:
+    """A ratio in words that are short also where it has no bounds."""
+    return f"{ratio:.1f}" if ratio < 1e4 else f"{ratio:.1e}"
 
 
 def _rewarded(training: Training, name: str) -> bool:
