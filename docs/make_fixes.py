@@ -47,7 +47,7 @@ GROUPS = (
     (
         "Head, data and graph",
         "logits-loss loss-shape loss-sign one-unit softmax-axis transposed input-scale "
-        "target-scale detach enable-grad straight-through",
+        "target-scale label-range detach enable-grad straight-through",
     ),
 )
 PARTS = {"model": "the model", "optimizer": "the optimizer", "step": "the step"}

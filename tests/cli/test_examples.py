@@ -81,5 +81,6 @@ def test_each_example_is_tested():
         *HEALTHY,
         "vanishing",
         "turns_nan",
+        "growing",  # tests/monitor/test_alarms.py
         *(name for name, *_ in PROGRAMS),
     }

@@ -368,6 +368,8 @@ def _spoiled(inputs: list[Tensor], out: Tensor) -> bool:
 
 
 def _numbers(tensor: Tensor) -> bool:
+    if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        return False
     return tensor.is_floating_point() and tensor.layout is torch.strided and not tensor.is_meta
 
 

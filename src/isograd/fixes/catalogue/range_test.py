@@ -79,7 +79,7 @@ def best_rate(setup: Setup, now: float) -> float | None:
 def chosen(rates: list[float], losses: list[float]) -> float | None:
     """A tenth of the rate at the lowest smoothed loss; None without a fall.
 
-    >>> chosen([1e-4, 1e-3, 1e-2, 1e-1, 1.0], [1.0, 1.0, 0.5, 0.1, 9.0])
+    >>> round(chosen([1e-4, 1e-3, 1e-2, 1e-1, 1.0], [1.0, 1.0, 0.5, 0.1, 9.0]), 12)
     0.01
     """
     smooth: list[float] = []
