@@ -20,7 +20,7 @@ In Python:
 
 ```python
 trials = isograd.fix(model, step, optimizer)
-trials[0].fix.apply(model, optimizer)              # in place
+trials[0].fix.apply(model, optimizer)  # in place
 with trials[0].fix.temporarily(model, optimizer):  # taken back at the end, bit for bit
     ...
 ```
@@ -41,7 +41,7 @@ GROUPS = (
         "Optimisation",
         "learning-rate sharpness-rate range-test layer-rates warm-up rate-limits clipping momentum "
         "betas epsilon maximize weight-decay owned-parameters module-list thaw zero-grad "
-        "more-batches penalty z-loss",
+        "more-batches divide-accumulated penalty z-loss",
     ),
     ("Precision and numbers", "precision loss-scale safe-math double-where missing-values"),
     (

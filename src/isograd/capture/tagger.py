@@ -368,7 +368,7 @@ def _spoiled(inputs: list[Tensor], out: Tensor) -> bool:
 
 
 def _numbers(tensor: Tensor) -> bool:
-    if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+    if nn.parameter.is_lazy(tensor):
         return False
     return tensor.is_floating_point() and tensor.layout is torch.strided and not tensor.is_meta
 
