@@ -226,6 +226,18 @@ class Case:
         return any(_in_batch(call) for call in self.snapshot.losses)
 
     @property
+    def game(self) -> bool:
+        """True if one loss function pulls its calls to different constants: real against made.
+
+        What is good for one player is bad for the other, so that a lower sum proves nothing.
+        """
+        wanted: dict[str, set[float]] = {}
+        for call in self.snapshot.losses:
+            if call.target.distinct == 1 and not call.by_hand and math.prod(call.target_shape) > 1:
+                wanted.setdefault(call.name, set()).add(call.target.mean)
+        return any(len(values) > 1 for values in wanted.values())
+
+    @property
     def solved(self) -> bool:
         """True if the net knew its task before: half the loss that it scores on others' inputs."""
         training = self.training
