@@ -13,8 +13,7 @@ from isograd.records.finding import Cause
 
 pytest.importorskip("sklearn")
 
-from diagnosis import peers, run, verify
-from diagnosis import registry
+from diagnosis import peers, registry, run, verify
 from diagnosis.registry import GROUPS, cases, split
 
 FAULTY = [case for case in cases() if not case.healthy]
