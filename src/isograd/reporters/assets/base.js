@@ -46,8 +46,11 @@ function number(value) {
 
 function plain(value) {
   value = real(value);
-  if (Number.isInteger(value) && Math.abs(value) < 1e6) return String(value);
-  return Number.isFinite(value) ? String(Number(value.toPrecision(3))) : number(value);
+  const size = Math.abs(value);
+  if (Number.isInteger(value) && size < 1e6) return String(value);
+  if (!Number.isFinite(value)) return number(value);
+  const short = Number(value.toPrecision(3));
+  return size < 1e-4 || size >= 1e6 ? short.toExponential().replace("e+", "e") : String(short);
 }
 
 function signed(value) {
