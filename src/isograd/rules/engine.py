@@ -182,6 +182,12 @@ def _notes(case: Case) -> tuple[str, ...]:
 
 # Chinese for the texts above, by template.
 ZH = {
+    "{code}: needs training": "{code}：需要一段训练",
+    "{code}: needs training, input use": "{code}：需要一段训练，并测量对输入的使用程度",
+    "{code}: needs input use": "{code}：需要测量对输入的使用程度",
+    "{code}: needs layers": "{code}：需要两层以上",
+    "{code}: needs gradient": "{code}：需要至少一个参数的梯度",
+    "{code}: needs layers, training": "{code}：需要两层以上和一段训练",
     "replayed with one thing changed, loss at the end: {ends}; as it stands {x}": (
         "只改变一项后重放，末尾损失：{ends}；不作改变时为 {x}"
     ),
