@@ -244,3 +244,20 @@ def test_a_loop_by_hand_that_answers_from_its_last_step_is_explained():
 def test_a_loop_by_hand_with_an_orthogonal_weight_keeps_its_gradient():
     assert "G201" not in explained(isograd.check(*looped(1.0, 0)[:2]))
     assert "G201" not in dict(checked(looped(1.0, 0), 12))
+
+
+@pytest.mark.parametrize(("eps", "alarm"), [(1e-6, False), (1e6, True)])
+def test_a_norm_that_is_written_out_is_judged_by_its_output(eps, alarm):
+    """The mean square of small features is far below 1e-3; what the norm gives out is not."""
+
+    class RootMeanSquareNorm(nn.Module):
+        def forward(self, x):
+            return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 16), RootMeanSquareNorm(), nn.Linear(16, 4))
+    nn.init.normal_(model[0].weight, std=0.005)
+    nn.init.zeros_(model[0].bias)
+    x, y = torch.randn(64, 16), torch.randint(4, (64,))
+    diagnosis = isograd.check(model, lambda m: nn.functional.cross_entropy(m(x), y))
+    assert ("G109" in {f.code for f in diagnosis.findings if f.alarm}) is alarm

@@ -37,8 +37,9 @@ APART = 0.05
 def check(case: Case) -> Iterator[Finding]:
     """One finding for the first such op."""
     ops = case.snapshot.ops
-    for op in ops:
-        if op.kind != "normalization" or not op.on_path or op.output is None:
+    inside = _inside(ops)
+    for at, op in enumerate(ops):
+        if op.kind != "normalization" or not op.on_path or op.output is None or at in inside:
             continue
         arrives = max((_arriving(ops, i) for i in op.sources), default=_data(op))
         shares = op.output.between is None or op.output.between < ERASED
@@ -68,6 +69,17 @@ def check(case: Case) -> Iterator[Finding]:
             confidence=0.9,
         )
         return
+
+
+def _inside(ops: tuple[Op, ...]) -> set[int]:
+    """Steps within a norm that is written out: its mean square is no output of it."""
+    return {
+        source
+        for op in ops
+        if op.kind == "normalization" and op.module
+        for source in op.sources
+        if ops[source].kind == "normalization" and ops[source].module == op.module
+    }
 
 
 def _arriving(ops: tuple[Op, ...], index: int) -> float:
