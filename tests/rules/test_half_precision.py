@@ -203,3 +203,39 @@ def test_the_users_scaler_is_left_as_it_was(used):
     assert diagnosis.training.loss_scale > 2.0**16
     assert scaler.state_dict() == before[0]
     assert (scaler._scale is None) == (before[1] is None)
+
+
+def test_steps_that_a_scaler_skips_prove_nothing_about_half_precision():
+    """A scale from far above halves at first; in float32 no step is skipped, and more are taken."""
+    torch.manual_seed(0)
+    x = torch.randn(256, 16)
+    y = (x[:, :2].prod(1) + x[:, 2])[:, None]
+    model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 1))
+    scale = [2.0**30]
+
+    def step(m):
+        hidden = F.linear(x.half(), m[0].weight.half(), m[0].bias.half()).relu()
+        out = F.linear(hidden, m[2].weight.half(), m[2].bias.half())
+        return F.mse_loss(out.float(), y)
+
+    def train(m, optimizer):
+        optimizer.zero_grad()
+        loss = step(m) * scale[0]
+        loss.backward()
+        gradients = [p.grad for p in m.parameters()]
+        if all(g.isfinite().all() for g in gradients):
+            for g in gradients:
+                g.div_(scale[0])
+            optimizer.step()
+        else:
+            scale[0] /= 2
+        return loss
+
+    optimizer = torch.optim.SGD(model.parameters(), 0.02)
+    diagnosis = isograd.check(model, step, optimizer, 40, train_step=train)
+    training = diagnosis.training
+    assert len(training.loss) < 40
+    wide = [r for r in training.replays if r.change == "float32"]
+    assert [len(r.loss) for r in wide] == [len(training.loss)] * len(wide)
+    assert wide
+    assert "G606" not in {f.code for f in diagnosis.findings if f.alarm}

@@ -117,7 +117,7 @@ def train_copy(
                 length = steps * (1 + _PATIENCE) if patient else steps
                 replay = _replay(case, change, step, train_step, length)
                 if replay is not None:
-                    replays.append(replay)
+                    replays.append(_as_many(replay, training, patient))
             training = replace(training, replays=tuple(replays))
             if failing:
                 generators.restore()
@@ -127,6 +127,13 @@ def train_copy(
                     leak=sample_leak(_copied(model), step),
                 )
         return training
+
+
+def _as_many(replay: Replay, training: Training, patient: bool) -> Replay:
+    """In float32 a loss scaler skips no steps: compared is what as many steps have reached."""
+    if replay.change != "float32" or training.stopped or patient:
+        return replay
+    return replace(replay, loss=replay.loss[: len(training.loss)])
 
 
 def _followed(
