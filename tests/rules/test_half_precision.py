@@ -239,3 +239,27 @@ def test_steps_that_a_scaler_skips_prove_nothing_about_half_precision():
     assert [len(r.loss) for r in wide] == [len(training.loss)] * len(wide)
     assert wide
     assert "G606" not in {f.code for f in diagnosis.findings if f.alarm}
+
+
+def test_a_loss_scaled_by_hand_is_seen_through_also_where_batches_scatter():
+    """The first batch's loss is smaller than the measured one: the ratio is below the scale."""
+    torch.manual_seed(0)
+    model = net()
+    x, y = classes()
+    weights = iter([1.0] + [0.75] * 1000)
+
+    def step(m):
+        return F.cross_entropy(m(x), y) * next(weights)
+
+    def train(m, optimizer):
+        optimizer.zero_grad()
+        loss = step(m) * 1024
+        loss.backward()
+        for p in m.parameters():
+            p.grad /= 1024
+        optimizer.step()
+        return loss
+
+    training = isograd.check(model, step, sgd(model, 0.1), 20, train_step=train).training
+    assert training.loss[0] < 10
+    assert training.loss_scale == pytest.approx(768, rel=0.01)

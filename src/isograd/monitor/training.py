@@ -201,7 +201,10 @@ def _unscaled(training: Training, start: Snapshot | None) -> Training:
     if start is None or not training.loss or training.loss_scale != 1 or not start.loss:
         return training
     factor = training.loss[0] / start.loss
-    if not _SCALED <= factor < math.inf:
+    if not 0 < factor < math.inf:
+        return training
+    # The first step may draw another batch than the measurement: its loss scatters around that.
+    if 2.0 ** round(math.log2(factor)) < _SCALED:
         return training
     losses = tuple(loss / factor for loss in training.loss)
     return replace(training, loss=losses, loss_scale=factor)
