@@ -1,7 +1,9 @@
 """The page of a run, in a real browser, offline and under its own content policy."""
 
+import hashlib
 import json
 import re
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -269,3 +271,40 @@ def test_a_run_without_a_step_says_so(open_page, tmp_path):
     page = open_page(load(tmp_path / "empty"))
     assert page.locator("#verdict").is_visible()
     assert page.locator("#layers").count() == 0
+
+
+def test_lines_are_drawn_where_the_axis_says_and_from_recorded_values(open_page):
+    page = open_page()
+    found = page.evaluate(
+        "(() => { const lines = pictures.find((p) => p.over.id === 'speed-lines');"
+        "const { chart } = lines; const at = (name) => 1 + chart.series.slice(1).findIndex("
+        "(s, i) => i % 3 === 2 && lines.lines[Math.floor(i / 3)].name === name);"
+        "const { left, top, width, height } = chart.bbox;"
+        "return { names: lines.lines.map((l) => l.name), steps: Array.from(chart.data[0]),"
+        "values: chart.data.slice(1), broken: lines.broken, log: lines.log,"
+        "box: [left, top, width, height].map((v) => v / uPlot.pxRatio), plot: lines.plot,"
+        "ranged: lines.lines.map((l) => lines.ranged(l)) }; })()"
+    )
+    plot = found["plot"]
+    assert found["box"] == [plot["left"], plot["top"], plot["width"], plot["height"]]
+    assert found["log"]
+    assert all(found["ranged"])  # few layers: each has its least and greatest, then its last value
+    last = found["values"][2::3]
+    checked = 0
+    for name, drawn in zip(found["names"], last, strict=True):
+        row = NAMES.index(name)
+        for step, got in zip(found["steps"], drawn, strict=True):
+            if got is None or step != int(step):
+                continue
+            assert got == pytest.approx(np.log10(float(value(int(step), row))), abs=1e-6)
+            checked += 1
+    assert checked > STEPS
+    assert set(found["broken"]) == {200}
+
+
+def test_the_vendored_files_are_those_that_were_taken():
+    folder = resources.files("isograd.reporters.run_page") / "assets" / "vendor"
+    told = re.findall(r"\| (uPlot\S+) \| (\w{64}) \|", (folder / "README.md").read_text("utf-8"))
+    assert len(told) == 3
+    for name, digest in told:
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest

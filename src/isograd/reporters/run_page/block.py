@@ -40,6 +40,11 @@ class Block:
             broken: [rows, series], True where NaN is a value and not a gap.
         """
         finite = np.isfinite(values)
+        if finite.all():  # as nearly always, and much cheaper
+            self.low[at] = np.fmin(self.low[at], np.minimum.reduceat(values, starts, axis=0))
+            self.high[at] = np.fmax(self.high[at], np.maximum.reduceat(values, starts, axis=0))
+            self.last[at] = values[np.append(starts[1:], len(values)) - 1]
+            return
         inside = np.where(finite, values, np.nan)
         self.low[at] = np.fmin(self.low[at], np.fmin.reduceat(inside, starts, axis=0))
         self.high[at] = np.fmax(self.high[at], np.fmax.reduceat(inside, starts, axis=0))

@@ -14,7 +14,9 @@ from isograd.reporters.language import LANGUAGES, catalogue
 from isograd.reporters.run_page.state import State
 
 SHARED = ("base.js", "chain.js", "charts.js", "tables.js", "cards.js")
+# uPlot: lines over steps (MIT; version and origin in `assets/vendor/README.md`).
 OVER_STEPS = (
+    "vendor/uPlot.iife.min.js",
     "bins.js",
     "axis.js",
     "pictures.js",
@@ -86,7 +88,7 @@ def _page(
 ) -> tuple[str, str]:
     if lang not in LANGUAGES:
         raise ValueError(f"`lang` must be one of {', '.join(LANGUAGES)}, got {lang!r}.")
-    style = report._asset("page.css") + _part("run.css")
+    style = report._asset("page.css") + _part("vendor/uPlot.min.css") + _part("run.css")
     script = "\n".join((*map(report._asset, SHARED), *map(_part, scripts)))
     policy = (
         f"default-src 'none'; script-src '{report._hash(script)}'; "

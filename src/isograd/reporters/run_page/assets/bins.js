@@ -5,6 +5,7 @@ const INFINITE_BIT = 2;
 const PARTS = ["low", "high", "last", "bad"];
 
 function unpacked(text, Type) {
+  if (Uint8Array.fromBase64) return new Type(Uint8Array.fromBase64(text).buffer);
   const raw = atob(text);
   const bytes = new Uint8Array(raw.length);
   for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);

@@ -51,14 +51,16 @@ function scaleFor(quantity, rows, bins) {
 
 const shownPart = () => ({ largest: "high", smallest: "low", last: "last" })[state.shows];
 
+// Values of some columns, with the median of their row.
 function sampled(rows, bins) {
   const every = Math.max(1, Math.floor((rows.length * bins.used) / 20000));
   const out = [];
   for (const row of rows) {
     const { block, index } = row.series;
+    const part = block[shownPart()];
     const values = [];
     for (let column = 0; column < bins.used; column += every) {
-      const value = block[shownPart()][index * block.columns + column];
+      const value = part[index * block.columns + column];
       if (Number.isFinite(value)) values.push(value);
     }
     row.middle = quantile(values.filter((value) => value > 0), 0.5);
@@ -69,7 +71,7 @@ function sampled(rows, bins) {
 
 function quantile(values, share) {
   if (!values.length) return NaN;
-  const sorted = Float64Array.from(values).sort();
+  const sorted = new Float64Array(values).sort();
   return sorted[Math.round(share * (sorted.length - 1))];
 }
 
@@ -144,6 +146,7 @@ class Heat extends Picture {
     const zero = ZERO[state.theme];
     const hold = this.holdOf(base, block);
     const same = SAME[state.theme];
+    const pixels = new Uint32Array(image.data.buffer);
     let held = null;
     let heldAt = -Infinity;
     for (let p = 0; p < where.length; p++) {
@@ -152,22 +155,18 @@ class Heat extends Picture {
       let value = NaN;
       let bad = 0;
       let alike = Boolean(scale.same);
-      const take = (next) => {
-        if (Number.isNaN(next)) return;
-        if (Number.isNaN(value) || state.shows === "last" || (state.shows === "largest" ? next > value : next < value)) value = next;
-      };
       if (spot.rows) {
         for (const each of spot.rows) {
           const next = row.series.wide(each);
           if (this.bins.broken(each, row.series)) bad = 1;
-          else take(next);
+          else value = this.more(value, next);
           alike &&= next === 1;
         }
       } else {
         for (let column = spot.a; column <= spot.b; column++) {
           bad |= block.bad[base + column];
-          take(part[base + column]);
-          alike &&= block.low[base + column] === 1 && block.high[base + column] === 1;
+          value = this.more(value, part[base + column]);
+          if (alike) alike = block.low[base + column] === 1 && block.high[base + column] === 1;
         }
       }
       let colour = null;
@@ -181,9 +180,14 @@ class Heat extends Picture {
         if (spot.b - heldAt > hold) [strength, this.holds] = [HELD, true];
       }
       if (!colour) continue;
-      const at = 4 * (i * image.width + p);
-      [image.data[at], image.data[at + 1], image.data[at + 2], image.data[at + 3]] = [...colour, strength];
+      pixels[i * image.width + p] = (strength << 24) | (colour[2] << 16) | (colour[1] << 8) | colour[0]; // little-endian, as every browser's machine is
     }
+  }
+
+  // Of two values of a pixel the one that is shown.
+  more(value, next) {
+    if (Number.isNaN(next)) return value;
+    return Number.isNaN(value) || state.shows === "last" || (state.shows === "largest" ? next > value : next < value) ? next : value;
   }
 
   // For how many columns a value holds in full: twice the usual distance of those recorded.

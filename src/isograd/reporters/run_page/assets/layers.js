@@ -75,24 +75,30 @@ function layerRows() {
   const has = (statistic) => bins.statistics.includes(statistic);
   return bins.names.map((name, place) => {
     const row = { name, place };
-    for (const statistic of ["grad_norm", "weight_norm", "update_ratio"]) if (has(statistic)) row[statistic] = overview_of(bins, bins.series(name, statistic));
+    if (has("grad_norm")) row.grad_norm = overviewOf(bins, bins.series(name, "grad_norm"));
+    for (const statistic of ["weight_norm", "update_ratio"]) if (has(statistic)) row[statistic] = { last: lastKnown(bins, bins.series(name, statistic)) };
     row.alarms = RUN.alarms.filter((alarm) => alarm.severity !== "info" && alarm.parameter && nameOf(alarm.parameter) === name).length;
     return row;
   });
 }
 
-function overview_of(bins, { block, index }) {
+function overviewOf(bins, { block, index }) {
   const base = index * block.columns;
-  const values = [];
-  let [bad, high, low] = [0, -Infinity, Infinity];
+  const found = new Float64Array(bins.used);
+  let [bad, high, low, n] = [0, NaN, NaN, 0];
   for (let c = 0; c < bins.used; c++) {
     if (block.bad[base + c]) bad += 1;
-    if (Number.isNaN(block.last[base + c])) continue;
-    if (Number.isFinite(block.last[base + c])) values.push(block.last[base + c]);
-    if (block.high[base + c] > high) high = block.high[base + c];
-    if (block.low[base + c] < low) low = block.low[base + c];
+    if (Number.isFinite(block.last[base + c])) found[n++] = block.last[base + c];
+    if (!(high >= block.high[base + c]) && !Number.isNaN(block.high[base + c])) high = block.high[base + c];
+    if (!(low <= block.low[base + c]) && !Number.isNaN(block.low[base + c])) low = block.low[base + c];
   }
-  return { first: values[0] ?? NaN, last: values.at(-1) ?? NaN, middle: quantile(values, 0.5), high: high === -Infinity ? NaN : high, low: low === Infinity ? NaN : low, bad };
+  const [first, last] = n ? [found[0], found[n - 1]] : [NaN, NaN];
+  return { first, last, middle: quantile(found.subarray(0, n), 0.5), high, low, bad };
+}
+
+function lastKnown(bins, { block, index }) {
+  for (let c = bins.used - 1; c >= 0; c--) if (Number.isFinite(block.last[index * block.columns + c])) return block.last[index * block.columns + c];
+  return NaN;
 }
 
 function layerTable() {

@@ -1,136 +1,137 @@
-// Lines over steps: each column from its least to its greatest value, through recorded values only.
+// Lines over steps, drawn by uPlot: each column's last value, and from its least to its greatest; recorded values only.
+
+const WIDE = 3; // pixels from which on the rows of a column are drawn one by one
 
 class Lines extends Picture {
-  // `series()`: list of { name, bins, series, ink, strong } or { name, points: [[step, value]], ink, strong, dots }.
+  // `series()`: list of { name, bins, series, ink, strong, faint } or { name, points: [[step, value]], ink, strong, dots }.
   // `marks`: alarms as vertical lines. `named`: names beside the ends. `layers`: on the axis of the heat map, with the
   // names beside the beginnings.
   constructor({ id, label, series, log, height = 150, marks = false, named = false, layers = false }) {
     const right = named && !NARROW.matches ? 168 : 8;
     super({ id, label, height, margin: layers ? layerMargin(8) : { left: 52, right, top: 8, bottom: 22 } });
     Object.assign(this, { series, logged: log, marks, layers, named: layers || right > 100 });
+    this.place = h("div", { "aria-hidden": "true" });
+    this.canvas.replaceWith(this.place);
   }
 
-  paint(pen) {
-    const lines = (this.lines = this.series());
-    this.bins = lines.length ? lines[0].bins : null;
-    const { left, top, width, height } = this.plot;
-    const drawn = lines.map((line) => ({ line, points: this.points(line) }));
-    const values = [];
-    for (const { points } of drawn) for (const [, low, high] of points) values.push(low, high);
-    const sound = values.filter(Number.isFinite);
-    this.log = this.logged === "auto" ? sound.length > 1 && least(sound) > 0 && most(sound) / least(sound) > 50 : this.logged;
-    const scaled = this.log ? sound.filter((v) => v > 0).map(Math.log10) : sound;
-    let [low, high] = scaled.length ? [least(scaled), most(scaled)] : [0, 1];
-    const room = (high - low) * 0.06 || Math.max(Math.abs(high) * 0.05, this.log ? 0.3 : 1e-12);
-    [low, high] = [low - room, high + room];
-    const y = (value) => top + height * (1 - ((this.log ? Math.log10(value) : value) - low) / (high - low));
-    this.paintSteps(pen, true);
-    this.grid(pen, low, high);
-    pen.save();
-    pen.beginPath();
-    pen.rect(left, top - 2, width, height + 4);
-    pen.clip();
-    if (this.marks) this.alarms(pen);
-    drawn.filter(({ line }) => !line.strong).forEach((each) => this.line(pen, each, y));
-    drawn.filter(({ line }) => line.strong).forEach((each) => this.line(pen, each, y));
-    pen.restore();
-    if (this.named) this.names(pen, drawn, y);
+  draw() {
+    if (!this.width) return;
+    const given = this.series();
+    this.lines = [...given.filter((line) => !line.strong), ...given.filter((line) => line.strong)]; // the strong ones above
+    this.bins = this.lines.length ? this.lines[0].bins : null;
+    const spots = this.bins ? this.spots(this.bins) : [...new Set(this.lines.flatMap((line) => line.points.map(([step]) => step)))].sort((a, b) => a - b).map((step) => ({ step }));
+    const drawn = this.lines.map((line) => (line.points ? fewValues(line, spots) : values(line, spots, this.ranged(line))));
+    this.broken = drawn.map((each) => each.broken).flatMap((at) => at.map((i) => spots[i].step));
+    const [low, high] = this.scale(drawn);
+    this.chart?.destroy();
+    this.chart = this.plotted(spots.map((spot) => spot.step), drawn, low, high);
+    this.drawCursor();
   }
 
-  // [x, low, high, last, broken] of each column or whole row that is seen.
-  points(line) {
-    if (line.points) return line.points.map(([step, value]) => [this.x(step), value, value, value, !Number.isFinite(value)]);
-    const { bins, series } = line;
-    const { block, index } = series;
-    const out = [];
+  // True if a line shows the least and the greatest value of each column.
+  ranged(line) {
+    return !line.points && (!this.layers || line.strong);
+  }
+
+  // The places where something may be recorded: columns, or whole rows where a column is seen as such.
+  spots(bins) {
     const column = (step) => Math.floor(step / bins.width) - bins.start;
     const [from, to] = [Math.max(0, column(axis.low) - 1), Math.min(bins.used - 1, column(axis.high) + 1)];
-    const wide = (this.plot.width / (axis.high - axis.low)) * bins.width > 3; // a column is seen as such
-    const rows = bins.whole.rows;
+    const wide = (this.plot.width / (axis.high - axis.low)) * bins.width > WIDE;
+    const out = [];
     for (let c = from; c <= to; c++) {
       if (!bins.count[c]) continue;
       if (wide && bins.count[c] > 1) {
         const [a, b] = [bins.whole.indexOf(bins.first[c]), bins.whole.indexOf(bins.end[c] + 1)];
         if (b - a === bins.count[c]) {
-          for (const row of rows.slice(a, b)) this.point(out, this.x(row.step), series.wide(row), bins.broken(row, series));
+          for (const row of bins.whole.rows.slice(a, b)) out.push({ step: row.step, row });
           continue;
         }
       }
-      const at = index * block.columns + c;
-      if (Number.isNaN(block.low[at]) && !block.bad[at]) continue;
-      out.push([this.x(bins.count[c] > 1 ? (bins.first[c] + bins.end[c]) / 2 : bins.first[c]), block.low[at], block.high[at], block.last[at], block.bad[at] > 0]);
+      out.push({ step: bins.count[c] > 1 ? (bins.first[c] + bins.end[c]) / 2 : bins.first[c], column: c });
     }
     return out;
   }
 
-  point(out, x, value, broken) {
-    if (!Number.isNaN(value) || broken) out.push([x, value, value, value, broken]);
-  }
-
-  line(pen, { line, points }, y) {
-    const { top, height } = this.plot;
-    pen.strokeStyle = pen.fillStyle = line.ink;
-    pen.lineWidth = line.strong ? 1.6 : 0.9;
-    pen.globalAlpha = line.strong ? 1 : line.faint ? 0.35 : 0.85;
-    pen.lineJoin = "round";
-    pen.beginPath();
-    let down = false;
-    const to = (x, value) => {
-      const at = y(value);
-      if (!Number.isFinite(at)) return void (down = false);
-      if (down) pen.lineTo(x, at);
-      else pen.moveTo(x, at), (down = true);
-    };
-    const band = !this.layers || line.strong;
-    if (band) {
-      pen.globalAlpha *= this.layers ? 0.4 : 0.75;
-      for (const [x, low, high] of points) {
-        if (low === high || !Number.isFinite(low)) continue;
-        down = false;
-        to(x, this.log && low <= 0 ? high : low);
-        to(x, high);
+  // What is seen from below to above, in decades on a log axis, to which the values are brought.
+  scale(drawn) {
+    const ends = (above) => {
+      let [low, high] = [Infinity, -Infinity];
+      for (const each of drawn) for (const part of each.parts) for (const value of part) {
+        if (value == null || value <= above) continue;
+        if (value < low) low = value;
+        if (value > high) high = value;
       }
-      pen.stroke();
-      pen.globalAlpha = 1;
-      pen.beginPath();
-      down = false;
+      return [low, high];
+    };
+    let [low, high] = ends(-Infinity);
+    this.log = this.logged === "auto" ? low > 0 && high < Infinity && high / low > 50 : this.logged;
+    if (this.log) {
+      [low, high] = ends(0).map(Math.log10);
+      for (const each of drawn) for (const part of each.parts)
+        for (let i = 0; i < part.length; i++) if (part[i] != null) part[i] = part[i] > 0 ? Math.log10(part[i]) : undefined;
     }
-    for (const [x, , , last, broken] of points) {
-      if (broken) down = false;
-      else to(x, last);
-    }
-    pen.stroke();
-    if (line.dots) for (const [x, , , last] of points) if (Number.isFinite(y(last))) pen.beginPath(), pen.arc(x, y(last), 3, 0, 7), pen.fill();
-    pen.fillStyle = `rgb(${BROKEN.join(" ")})`;
-    for (const [x, , , , broken] of points) if (broken) pen.fillRect(x - 1, top, 2.5, height);
-    pen.globalAlpha = 1;
+    if (!(low <= high)) [low, high] = [0, 1];
+    const room = (high - low) * 0.06 || Math.max(Math.abs(high) * 0.05, this.log ? 0.3 : 1e-12);
+    return [low - room, high + room];
   }
 
-  grid(pen, low, high) {
-    const { left, top, width, height } = this.plot;
+  plotted(steps, drawn, low, high) {
+    const { margin } = this;
+    const font = "11.5px system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans CJK SC', sans-serif";
+    const lines = { stroke: INK.line, width: 1 };
+    const [series, data, bands] = [[{}], [steps], []];
+    this.lines.forEach((line, i) => {
+      const { low: least, high: greatest, last } = drawn[i];
+      if (this.ranged(line)) {
+        const ink = mixed(line.ink, this.layers ? 40 : 60);
+        bands.push({ series: [series.length, series.length + 1], fill: ink });
+        // Drawn as lines, too: a band over a single column is too thin to be seen.
+        for (const end of [greatest, least]) series.push({ scale: "y", width: 0.75, stroke: ink, points: { show: false } }), data.push(end);
+      }
+      series.push({
+        scale: "y", stroke: line.faint && !line.strong ? mixed(line.ink, 35) : line.ink, width: line.strong ? 1.6 : 0.9,
+        points: line.strong ? { size: line.dots ? 6 : 4, fill: line.ink, ...(line.dots ? { show: true } : {}) } : { show: false },
+      });
+      data.push(last);
+    });
     let ticks = roundTicks(low, high, this.log);
     if (ticks.length > 7) ticks = ticks.filter((_, i) => i % Math.ceil(ticks.length / 6) === 0);
-    pen.textAlign = this.layers ? "left" : "right";
-    pen.textBaseline = "middle";
-    for (const tick of ticks) {
-      const at = top + height * (1 - (tick - low) / (high - low));
-      pen.strokeStyle = INK.line;
-      pen.lineWidth = 1;
-      pen.beginPath();
-      pen.moveTo(left, at);
-      pen.lineTo(left + width, at);
-      pen.stroke();
-      pen.fillStyle = INK.muted;
-      pen.fillText(this.log ? (Number.isInteger(tick) ? "1e" + tick : number(10 ** tick)) : plain(tick), this.layers ? left + width + 6 : left - 6, at);
-    }
+    const word = (tick) => (!this.log ? plain(tick) : Number.isInteger(tick) ? "1e" + tick : number(10 ** tick));
+    return new uPlot({
+      width: this.width, height: this.height, pxAlign: 0,
+      padding: [margin.top, this.layers ? 0 : margin.right, 0, this.layers ? margin.left : 0],
+      cursor: { show: false }, legend: { show: false }, select: { show: false },
+      scales: { x: { time: false, range: () => [axis.low, axis.high] }, y: { range: () => [low, high] } },
+      axes: [
+        { size: margin.bottom, gap: 3, font, stroke: INK.muted, grid: { show: false }, ticks: { ...lines, size: 4 },
+          splits: () => stepTicks(axis.low, axis.high, this.plot.width / 90), values: (_, all) => all.map(stepText) },
+        { scale: "y", side: this.layers ? 1 : 3, size: this.layers ? margin.right : margin.left, gap: 6, font, stroke: INK.muted, grid: lines, ticks: { show: false },
+          splits: () => ticks, values: (_, all) => all.map(word) },
+      ],
+      series, bands, hooks: { draw: [(chart) => this.above(chart, drawn, low, high)] },
+    }, data, this.place);
+  }
+
+  // What no plotting library knows: steps that broke, alarms, names.
+  above(chart, drawn, low, high) {
+    const { left, top, width, height } = this.plot;
+    const pen = chart.ctx;
+    pen.save();
+    pen.scale(uPlot.pxRatio, uPlot.pxRatio);
+    pen.fillStyle = `rgb(${BROKEN.join(" ")})`;
+    for (const step of new Set(this.broken)) if (step >= axis.low && step <= axis.high) pen.fillRect(this.x(step) - 1, top, 2.5, height);
+    if (this.marks) this.alarms(pen);
+    if (this.named) this.names(pen, drawn, (value) => top + height * (1 - (value - low) / (high - low)), left, width);
+    pen.restore();
   }
 
   alarms(pen) {
+    pen.globalAlpha = 0.55;
+    pen.lineWidth = 1;
+    pen.setLineDash([3, 3]);
     for (const alarm of alarmsSeen()) {
       pen.strokeStyle = INK[alarm.severity] || INK.accent;
-      pen.globalAlpha = 0.55;
-      pen.lineWidth = 1;
-      pen.setLineDash([3, 3]);
       pen.beginPath();
       pen.moveTo(this.x(alarm.step), this.plot.top);
       pen.lineTo(this.x(alarm.step), this.plot.top + this.plot.height);
@@ -141,15 +142,17 @@ class Lines extends Picture {
   }
 
   // Names beside the ends of strong lines; of too many only some.
-  names(pen, drawn, y) {
-    const { left, top, width, height } = this.plot;
-    let strong = drawn.filter(({ line, points }) => line.strong && points.length);
+  names(pen, drawn, y, left, width) {
+    const { top, height } = this.plot;
+    const known = (i) => drawn[i].last.filter(Number.isFinite);
+    let strong = this.lines.map((line, i) => ({ line, i })).filter(({ line, i }) => line.strong && known(i).length);
     const most = Math.floor(height / LABEL);
     if (strong.length > most) strong = strong.filter((_, i) => i % Math.ceil(strong.length / most) === 0);
-    const near = (points) => (this.layers ? points.slice(0, Math.ceil(points.length / 10)) : points.slice(-1));
-    const places = strong.map(({ line, points }) => ({ line, at: quantile(near(points).map((p) => y(p[3])).filter(Number.isFinite), 0.5) })).filter((place) => Number.isFinite(place.at));
+    const near = (of) => (this.layers ? of.slice(0, Math.ceil(of.length / 10)) : of.slice(-1));
+    const places = strong.map(({ line, i }) => ({ line, at: quantile(near(known(i)).map(y), 0.5) }));
     const [from, side] = this.layers ? [left - 1, -1] : [left + width + 1, 1];
     const room = Math.floor((this.layers ? left - 18 : this.margin.right - 16) / 6.4);
+    pen.font = "11.5px system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans CJK SC', sans-serif";
     pen.textAlign = this.layers ? "right" : "left";
     pen.textBaseline = "middle";
     for (const { line, at, y: beside } of spread(places, top + 4, top + height - 4)) {
@@ -182,4 +185,40 @@ class Lines extends Picture {
     const near = steps.reduce((a, b) => (Math.abs(b - step) < Math.abs(a - step) ? b : a));
     return [[t("step"), stepText(near)], ...lines.map((line) => [line.name, signed(line.points.find(([s]) => s === near)?.[1] ?? NaN)])];
   }
+}
+
+const mixed = (ink, percent) => `color-mix(in srgb, ${ink} ${percent}%, transparent)`;
+
+// Last value at each place, and the least and greatest if asked. uPlot bridges `undefined` (not
+// recorded) and breaks a line at null (not finite).
+function values({ bins, series }, spots, ranged) {
+  const { block, index } = series;
+  const base = index * block.columns;
+  const last = new Array(spots.length);
+  const [low, high] = ranged ? [new Array(spots.length), new Array(spots.length)] : [last, last];
+  const broken = [];
+  for (let i = 0; i < spots.length; i++) {
+    const { row, column } = spots[i];
+    if (row) {
+      const value = series.wide(row);
+      if (Number.isFinite(value)) last[i] = low[i] = high[i] = value;
+      else if (bins.broken(row, series)) broken.push(i);
+    } else {
+      const at = base + column;
+      const least = block.low[at];
+      if (least === least) {
+        last[i] = block.last[at];
+        if (ranged) [low[i], high[i]] = [least, block.high[at]];
+      }
+      if (block.bad[at]) broken.push(i);
+    }
+  }
+  for (const i of broken) last[i] = null;
+  return { low, high, last, broken, parts: ranged ? [low, high, last] : [last] };
+}
+
+function fewValues({ points }, spots) {
+  const at = new Map(points);
+  const last = spots.map(({ step }) => (!at.has(step) ? undefined : Number.isFinite(at.get(step)) ? at.get(step) : null));
+  return { last, broken: last.flatMap((value, i) => (value === null ? [i] : [])), parts: [last] };
 }

@@ -2,7 +2,9 @@
 
 let pictures = [];
 
+// All widths are read before anything is drawn: reading one after a change lays the page out again.
 function redrawAll() {
+  for (const picture of pictures) picture.width = picture.box.isConnected ? picture.box.clientWidth : 0;
   for (const picture of pictures) picture.draw();
 }
 
@@ -71,7 +73,6 @@ class Picture {
 
   pen(canvas) {
     const ratio = devicePixelRatio || 1;
-    this.width = this.box.clientWidth;
     const [w, t] = [Math.round(this.width * ratio), Math.round(this.height * ratio)];
     if (canvas.width !== w || canvas.height !== t) [canvas.width, canvas.height] = [w, t];
     const pen = canvas.getContext("2d");
@@ -82,13 +83,13 @@ class Picture {
   }
 
   draw() {
-    if (!this.box.isConnected || !this.box.clientWidth) return;
+    if (!this.width) return;
     this.paint(this.pen(this.canvas));
     this.drawCursor();
   }
 
   drawCursor() {
-    if (!this.box.isConnected || !this.box.clientWidth) return;
+    if (!this.width) return;
     const pen = this.pen(this.over);
     const { top, height, left, width } = this.plot;
     if (this.drag && this.drag.moved) {
