@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import isograd
+from isograd.monitor.changes import Situation
+from isograd.monitor.unsaturated import unsaturated
+from isograd.records.training import Training
 from isograd.rules import g101_vanishing, g104_saturation, g111_post_norm
 from rules.trained import adam, alarms, checked, classes, net, sgd
 
@@ -37,6 +42,63 @@ def test_saturation_by_weights():
     # Glorot's variance 2 / (8 + 64) over 8 inputs of unit size, times 10.
     assert gain.value == pytest.approx(10 * (8 * 2 / 72) ** 0.5, rel=0.15)
     assert gain.threshold == g104_saturation.GAIN
+
+
+def test_saturation_that_costs_is_proved_by_a_start_without_it():
+    torch.manual_seed(0)
+    model, _, _ = saturated(weights=30.0)
+    x = torch.randn(256, 8)
+    y = (x[:, 0] * x[:, 1] > 0).long()  # no sum of fixed features tells this
+    step = lambda m: F.cross_entropy(m(x), y)  # noqa: E731
+    diagnosis = isograd.check(model, step, adam(model), steps=50)
+    finding = next(f for f in diagnosis.findings if f.code == "G104")
+    shown = {e.name: e.value for e in finding.evidence}
+    assert shown["loss with this changed"] < 0.8 * shown["loss as it stands"]
+
+
+def test_a_gate_that_is_shut_or_open_costs_nothing():
+    """A steep gate that sorts the samples: saturated by design, and learnt through."""
+
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate, self.value = nn.Linear(8, 64), nn.Linear(8, 64)
+            nn.init.normal_(self.gate.weight, std=4.0)
+            self.head = nn.Linear(64, 3)
+
+        def forward(self, x):
+            return self.head(torch.sigmoid(self.gate(x)) * self.value(x))
+
+    x, y = classes()
+    model = Gated()
+    step = lambda m: F.cross_entropy(m(x), y)  # noqa: E731
+    alone = isograd.check(model, step)
+    assert any(f.code == "G104" for f in alone.findings)  # nothing to ask
+    diagnosis = isograd.check(model, step, adam(model), steps=50)
+    assert diagnosis.training is not None
+    assert any(r.change == "saturation" for r in diagnosis.training.replays)
+    assert alarms(diagnosis) == []
+
+
+def test_the_start_without_saturation_has_outputs_of_unit_size():
+    model, step, _ = saturated(weights=10.0)
+    start = isograd.probe(model, step)
+    situation = Situation(model, None, start, Training((1.0,), {}, None), False)
+    (change,) = unsaturated(situation)
+    twin = copy.deepcopy(model)
+    with change.entered(twin, sgd(twin)):
+        for ours, theirs in zip(model, twin, strict=True):
+            if isinstance(ours, nn.Linear) and ours is not model[-1]:
+                op = next(
+                    o for o in start.ops if o.kind == "weight" and o.module == name(model, ours)
+                )
+                ratio = (ours.weight / theirs.weight).detach()
+                assert ratio.std() < 1e-5 * ratio.mean()
+                assert float(ratio.mean()) == pytest.approx(op.output.rms, rel=1e-5)
+
+
+def name(model, module):
+    return next(path for path, each in model.named_modules() if each is module)
 
 
 def test_saturation_by_data():

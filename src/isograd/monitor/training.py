@@ -29,6 +29,7 @@ from isograd.monitor.tampering import flows
 from isograd.monitor.terms import NoSuchTermError
 from isograd.monitor.twins import MANY_DRAWS, input_use, shuffled_loss
 from isograd.monitor.unregistered import unregistered
+from isograd.monitor.unsaturated import unsaturated
 from isograd.monitor.widen import widened
 from isograd.records.history import History
 from isograd.records.snapshot import Snapshot
@@ -111,7 +112,7 @@ def train_copy(
                     failing = not _helped(training, samples)
                 late = learnt(training, longer, constant)
                 case = replace(case, late=late, failing=failing)
-            for change in (*settings(case), *flows(case), *widened(case)):
+            for change in (*settings(case), *flows(case), *widened(case), *unsaturated(case)):
                 generators.restore()
                 patient = change.name in _STRUCTURAL and any(r.change == "longer" for r in replays)
                 length = steps * (1 + _PATIENCE) if patient else steps

@@ -9,8 +9,12 @@ What it checks:
 Why it matters:
     A saturated entry passes less than a twentieth of the gradient.
 
+    A training that learns is run again from the same start with the layers in front scaled so that
+    their outputs have an RMS of 1; if it then ends less than a fifth lower, or by less than a
+    twentieth of the first loss, the flat part costs nothing and nothing is said.
+
 When it is wrong:
-    Gates that have learnt to stay open or shut.
+    Gates that have learnt to stay open or shut, where there is no training to ask.
 
 What to do:
     Shrink the pre-activations: scale inputs to unit variance, initialise weights with variance
@@ -27,6 +31,8 @@ from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding, Op
 from isograd.records.finding import Cause
+from isograd.records.training import FELL, end_of
+from isograd.rules import proof
 from isograd.rules.case import Case, span
 
 CODE = "G104"
@@ -41,21 +47,18 @@ SATURATED = 0.5
 # A layer initialised for its activation has a gain of about 1 (LeCun et al., 1998; Glorot and
 # Bengio, 2010), He's 1.4; PyTorch's default 0.6.
 GAIN = 3.0
+# The replay that a training that learns is compared with.
+REPLAY = "saturation"
 # Data of unit scale; ten times that saturates whatever the weights are.
 LARGE = 5.0
 
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding for all saturated layers."""
-    hit = [
-        op
-        for op in case.hidden_activations()
-        if op.units is not None
-        and op.units.saturated_fraction is not None
-        and op.units.saturated_fraction >= SATURATED
-    ]
-    if not hit:
+    hit = saturated(case)
+    if not hit or _harmless(case):
         return
+    replay = case.replay(REPLAY)
     shares = {op.module or op.name: op.units.saturated_fraction or 0.0 for op in hit if op.units}
     worst = max(hit, key=lambda op: (op.units.saturated_fraction or 0.0) if op.units else 0.0)
     rms = worst.inputs.rms if worst.inputs else float("nan")
@@ -93,6 +96,7 @@ def check(case: Case) -> Iterator[Finding]:
                 if gain is not None
                 else ()
             ),
+            *(proof.evidence(case, replay) if replay is not None else ()),
         ),
         advice=(
             "scale the inputs to zero mean and unit variance",
@@ -101,6 +105,29 @@ def check(case: Case) -> Iterator[Finding]:
         ),
         confidence=min(0.99, 0.6 + 0.4 * max(shares.values())),
     )
+
+
+def saturated(case: Case) -> list[Op]:
+    """Hidden activations of which most lies in the flat part."""
+    return [
+        op
+        for op in case.hidden_activations()
+        if op.units is not None
+        and op.units.saturated_fraction is not None
+        and op.units.saturated_fraction >= SATURATED
+    ]
+
+
+def _harmless(case: Case) -> bool:
+    """True if the training learns, and hardly more where nothing is saturated at the start."""
+    training = case.training
+    if training is None or case.failing or not any(r.change == REPLAY for r in training.replays):
+        return False
+    replay = case.replay(REPLAY)
+    if replay is None or case.gain(replay) < proof.SHARE:
+        return True
+    # Of two losses near 0 one is easily twice the other.
+    return end_of(training.loss) - replay.end() < FELL * abs(case.start)
 
 
 def _cause(case: Case, hit: list[Op]) -> tuple[Cause, float | None]:
@@ -146,6 +173,7 @@ def _gain(layer: Op) -> float | None:
 
 # Chinese for the texts above, by template.
 ZH = {
+    **proof.ZH,
     "gain of the layer in front": "前面一层的增益",
     "spread of its output / RMS of its input": "输出标准差 / 输入均方根",
     "saturated: {share} % of `{a}` ({op}) lies in the flat part ({where})": (
