@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from types import CodeType, FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, Protocol
 
 import torch
@@ -22,6 +22,7 @@ from isograd.capture.classify import refine
 from isograd.capture.draft import LEAVING, Cut, Draft, Node
 from isograd.capture.labels import LOSSES, PROBABILITY, accepted
 from isograd.capture.losses import loss_call, zeros_and_ones
+from isograd.capture.loose import Loose
 from isograd.capture.meter import Meter
 from isograd.capture.places import Places
 from isograd.capture.shield import Shield
@@ -59,6 +60,9 @@ _LOOKS_UP = frozenset(
     "gather take_along_dim __getitem__ nll_loss cross_entropy "
     "binary_cross_entropy_with_logits".split()
 )
+# Name of a cut by the draw of a distribution that could be reparametrised.
+SAMPLE = "sample"
+_DISTRIBUTIONS = "torch.distributions."
 # Fewer class indices can be alike by chance.
 _TOKENS = 16
 
@@ -98,6 +102,7 @@ class Tagger(TorchFunctionMode):
         self.resting = False
         self.parameter_names = {id(p): name for name, p in model.named_parameters()}
         self.meter = Meter()
+        self._loose = Loose()
         self._watch = watch
         self._mends = mends
         self._stop = stop
@@ -222,8 +227,8 @@ class Tagger(TorchFunctionMode):
             self._drawn.append(outputs[0].detach())
         if not fresh:
             left_torch = not outputs and name in LEAVING
-            if left_torch or (outputs and not any(t.requires_grad for t in outputs)):
-                self._note_cut(name, inputs, before)
+            if left_torch or (outputs and not any(_attached(t, inputs) for t in outputs)):
+                self._note_cut(name, inputs, before, outputs)
             if inputs and outputs and _spoiled(inputs, outputs[0]):
                 self.meter.output(self._new(name, before), inputs, outputs[0], args, kwargs)
             return
@@ -231,6 +236,8 @@ class Tagger(TorchFunctionMode):
         for _, node in fresh:
             self._claim(node, draft)
         readable = not transforms.active()
+        if readable:
+            self._loose.read(name, inputs)
         if readable:
             draft.bounds = bounds(draft, inputs, args, kwargs)
         call = loss_call(draft, inputs, args, kwargs) if readable else None
@@ -307,8 +314,15 @@ class Tagger(TorchFunctionMode):
         self.follows[node] = tuple(kept)
 
     def _note_cut(
-        self, name: str, inputs: list[Tensor], before: list[tuple[Node | None, str | None]]
+        self,
+        name: str,
+        inputs: list[Tensor],
+        before: list[tuple[Node | None, str | None]],
+        outputs: list[Tensor],
     ) -> None:
+        follows = not transforms.active()
+        if follows:
+            self._loose.passed(inputs, outputs)
         nodes = tuple(node for node, _ in before if node is not None)
         named = tuple(
             p
@@ -317,7 +331,11 @@ class Tagger(TorchFunctionMode):
         )
         if nodes or named:
             place = self._places.here(sys._getframe(3), self._stop)
+            if _samples(sys._getframe(3)):
+                name = SAMPLE
             self.cuts.append(Cut(name, place, nodes, named, torch.is_grad_enabled()))
+            if follows:
+                self._loose.cut(self.cuts[-1], outputs)
 
 
 # `Function.apply` is one for all threads: patched while any thread probes, obeyed by that thread.
@@ -371,6 +389,25 @@ def _numbers(tensor: Tensor) -> bool:
     if nn.parameter.is_lazy(tensor):
         return False
     return tensor.is_floating_point() and tensor.layout is torch.strided and not tensor.is_meta
+
+
+def _attached(tensor: Tensor, inputs: list[Tensor]) -> bool:
+    """True for what has a path to go back, or is what came in.
+
+    Under `no_grad` a view of one piece of a split still says that it requires a gradient.
+    """
+    return tensor.requires_grad and (
+        tensor.grad_fn is not None or any(tensor is given for given in inputs)
+    )
+
+
+def _samples(frame: FrameType | None) -> bool:
+    """True in `sample` of a distribution that has an `rsample`."""
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_DISTRIBUTIONS):
+        if frame.f_code.co_name == SAMPLE:
+            return bool(getattr(frame.f_locals.get("self"), "has_rsample", False))
+        frame = frame.f_back
+    return False
 
 
 def _same(target: Tensor, indices: Tensor) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from isograd.capture.probe import Step
 from isograd.monitor.changes import Change, Entered, Situation
-from isograd.monitor.detach import DETACHING, attached
+from isograd.monitor.detach import DETACHING, DRAWING, attached
 from isograd.monitor.terms import NoSuchTermError, Scalars, loss_terms
 
 # A net that is fed numbers of unit scale has columns within this factor of each other.
@@ -40,7 +40,8 @@ def flows(case: Situation) -> Iterator[Change]:
         mean, std, power = target
         yield Change("targets", _standardised_targets(mean, std, power), std)
     if case.poor and any(
-        cut.split(" ")[0] in DETACHING for cut in (case.start.cuts if case.start else ())
+        cut.split(" ")[0] in (*DETACHING, *DRAWING)
+        for cut in (case.start.cuts if case.start else ())
     ):
         yield Change("detach", attached)
     if case.failing and not case.late and not case.whole_step:
