@@ -21,8 +21,8 @@ from isograd.capture.bounds import bounds
 from isograd.capture.classify import refine
 from isograd.capture.draft import LEAVING, Cut, Draft, Node
 from isograd.capture.labels import LOSSES, PROBABILITY, accepted
-from isograd.capture.losses import loss_call, zeros_and_ones
 from isograd.capture.loose import Loose
+from isograd.capture.losses import loss_call, zeros_and_ones
 from isograd.capture.meter import Meter
 from isograd.capture.places import Places
 from isograd.capture.shield import Shield
