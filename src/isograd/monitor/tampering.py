@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from isograd.capture.probe import Step
 from isograd.monitor.changes import Change, Entered, Situation
 from isograd.monitor.detach import DETACHING, DRAWING, attached
+from isograd.monitor.own_backward import torch_backward
 from isograd.monitor.terms import NoSuchTermError, Scalars, loss_terms
 
 # A net that is fed numbers of unit scale has columns within this factor of each other.
@@ -44,6 +45,8 @@ def flows(case: Situation) -> Iterator[Change]:
         for cut in (case.start.cuts if case.start else ())
     ):
         yield Change("detach", attached)
+    if case.failing and any(op.custom for op in (case.start.ops if case.start else ())):
+        yield Change("backward", torch_backward)
     if case.failing and not case.late and not case.whole_step:
         for index in range(_TERMS):
             yield _without(index)
