@@ -49,6 +49,8 @@ class Watchful(Protocol):
         """A call is about to run."""
 
 
+# Where a weight stands; `linear` transposes it first.
+_SLOTS = {"TBackward": 0, "MmBackward": 1, "ConvolutionBackward": 1, "EmbeddingBackward": 0}
 # Layers, and the transposition of a weight in front of a product.
 _WEIGHTED = frozenset((*kinds.LAYERS, "embedding", "t", "transpose", "permute", "T", "mT"))
 # Ops of one time step that are searched for an earlier call with the same weight.
@@ -185,16 +187,20 @@ class Tagger(TorchFunctionMode):
             self._claim_foreign(root)
 
     def foreign(self) -> list[tuple[Tensor, Draft]]:
-        """Leaves that are no parameter of the model and are read as the weight of a layer."""
+        """Leaves that are no parameter of the model and are read as the weight of a layer.
+
+        A plain tensor counts where a weight stands: second, or transposed as in `linear`.
+        """
         found: list[tuple[Tensor, Draft]] = []
         for node, reads in self.follows.items():
             draft = self.owner.get(node)
             if draft is None or draft.name not in _WEIGHTED:
                 continue
-            for following, _ in reads:
+            for following, slot in reads:
                 leaf = self.leaves.get(following)
-                own = leaf is None or id(leaf) in self.parameter_names
-                if not own and isinstance(leaf, nn.Parameter) and leaf.dim() >= 2:
+                if leaf is None or id(leaf) in self.parameter_names or leaf.dim() < 2:
+                    continue
+                if isinstance(leaf, nn.Parameter) or slot == _weight_slot(node):
                     found.append((leaf, draft))
         return found
 
@@ -389,6 +395,11 @@ def _numbers(tensor: Tensor) -> bool:
     if nn.parameter.is_lazy(tensor):
         return False
     return tensor.is_floating_point() and tensor.layout is torch.strided and not tensor.is_meta
+
+
+def _weight_slot(node: Node) -> int | None:
+    """Which input of a graph node is a weight, if that is known."""
+    return _SLOTS.get(type(node).__name__.rstrip("0123456789"))
 
 
 def _attached(tensor: Tensor, inputs: list[Tensor]) -> bool:

@@ -189,4 +189,4 @@ def written(twin: nn.Module, undone: dict[str, float]) -> str:
     inside = values[~at_top & (size > 0)]
     if torch.unique(inside).numel() < _COARSE * inside.numel():
         return "grid"
-    return "bound" if float(at_top.double().mean()) > _AT_BOUND else ""
+    return "bound" if int(at_top.sum()) > max(1.0, _AT_BOUND * values.numel()) else ""
