@@ -86,7 +86,7 @@ class Draft:
     units_count: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Cut:
     """A call that read a tensor with a gradient path and returned one without.
 
@@ -96,6 +96,7 @@ class Cut:
         nodes: Graph nodes of the inputs whose path ends here.
         parameters: Names of parameters read directly.
         grad_enabled: False inside `torch.no_grad()`.
+        feeds: True if a layer with a gradient of its own reads what came out.
     """
 
     name: str
@@ -103,3 +104,4 @@ class Cut:
     nodes: tuple[Node, ...]
     parameters: tuple[str, ...]
     grad_enabled: bool
+    feeds: bool = False

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import replace
 
 from torch import Tensor, nn
 
 from isograd.capture.draft import Cut, Draft, Node
-from isograd.capture.tagger import Tagger
+from isograd.capture.tagger import SAMPLE, Tagger
 from isograd.capture.weights import parameter_stats
 from isograd.records.parameter import Missing
 from isograd.records.snapshot import Snapshot
@@ -73,7 +74,7 @@ def _reason(
     # A path that ends in bookkeeping (a printed loss) is not where training lost it.
     cuts = [cut for cut in cuts if cut.name not in _BOOKKEEPING] or cuts
     if cuts:
-        return _cut_reason(cuts[0])
+        return replace(_cut_reason(cuts[0]), feeds=any(cut.feeds for cut in cuts))
     drafts = [tagger.owner[node] for node in above if node in tagger.owner]
     if drafts:
         last = max(drafts, key=lambda draft: draft.index)
@@ -83,6 +84,8 @@ def _reason(
 
 def _cut_reason(cut: Cut) -> Missing:
     where = cut.place.source
+    if cut.name == SAMPLE:
+        return Missing("non-differentiable", "`sample` has no derivative, `rsample` has one", where)
     if not cut.grad_enabled:
         return Missing(
             "no-grad", f"`{cut.name}` runs under torch.no_grad(), which records nothing", where

@@ -66,7 +66,7 @@ def probe(model: nn.Module, step: Step) -> Snapshot:
 
 def _measure(
     model: nn.Module, step: Step, guard: Any, parameters: dict[str, Any]
-) -> tuple[Snapshot, list[tuple[Any, str]]]:
+) -> tuple[Snapshot, list[tuple[Any, str, bool]]]:
     tagger = Tagger(model, guard.watch, call_step.__code__, mends=True)
     fused = FusedLayers(model)
     stance = _eager()
@@ -100,18 +100,23 @@ def _measure(
     losses = weights.weighted(tagger.losses)
     time_gains, failed = fused.gains()
     passing = [
-        (weakref.ref(leaf), f"{tuple(leaf.shape)} of `{draft.name}` at {draft.place.source}")
+        (
+            weakref.ref(leaf),
+            f"{tuple(leaf.shape)} of `{draft.name}` at {draft.place.source}",
+            bool(draft.place.module_type),
+        )
         for leaf, draft in tagger.foreign()
     ]
     snapshot = assemble(value, tagger, graph, seen, parameters, losses, time_gains, failed, said)
     return snapshot, passing
 
 
-def _with_passing(snapshot: Snapshot, passing: list[tuple[Any, str]]) -> Snapshot:
+def _with_passing(snapshot: Snapshot, passing: list[tuple[Any, str, bool]]) -> Snapshot:
     """A weight that nobody holds once the graph is gone is made anew at each step."""
     gc.collect()  # the graph is part of cycles with the hooks on it
-    gone = tuple(dict.fromkeys(text for leaf, text in passing if leaf() is None))
-    return replace(snapshot, passing=gone) if gone else snapshot
+    gone = dict.fromkeys(text for leaf, text, _ in passing if leaf() is None)
+    kept = dict.fromkeys(text for leaf, text, inside in passing if inside and leaf() is not None)
+    return replace(snapshot, passing=tuple(gone), strange=tuple(kept))
 
 
 def call_step(step: Step, model: nn.Module) -> Any:

@@ -13,9 +13,10 @@ from isograd.capture.backward import OPAQUE, Gradients
 from isograd.capture.draft import Draft, Node
 from isograd.capture.graph import BackwardGraph
 from isograd.capture.meter import tensor_stats, unit_stats
+from isograd.capture.mirrors import with_counterparts
 from isograd.capture.missing import missing_reasons
 from isograd.capture.norms import combined, dense, norm_and_nonfinite
-from isograd.capture.tagger import Tagger
+from isograd.capture.tagger import SAMPLE, Tagger
 from isograd.capture.weights import parameter_stats
 from isograd.records.loss_call import LossCall
 from isograd.records.op import Edge, Op, Term
@@ -23,6 +24,8 @@ from isograd.records.parameter import LayerSpeed, Missing, TimeGains
 from isograd.records.snapshot import Snapshot
 
 _COMPILED = ("CompiledFunctionBackward",)
+# `torch.normal(mean, std)` is in the graph, and its derivative is 0.
+NORMAL = "normal"
 
 
 def assemble(
@@ -54,7 +57,7 @@ def assemble(
     reached = {id(b.node.variable) for b in graph.borders if b.draft is None} | {
         id(parameters[name]) for name in seen.inner
     }
-    missing = missing_reasons(tagger, reached, parameters)
+    missing = with_counterparts(missing_reasons(tagger, reached, parameters), parameters)
     missing |= _swallowed(graph, seen, names, parameters)
     if any("None of the inputs have requires_grad" in text for text in warned):
         missing = {name: _checkpointed(reason) for name, reason in missing.items()}
@@ -75,7 +78,7 @@ def assemble(
         recurrent=tuple(time_gains),
         not_observed=(*_opaque(graph), *failed, *_own_backward(tagger)),
         dtype=dtypes.most_common(1)[0][0],
-        cuts=tuple(dict.fromkeys(f"{c.name} at {c.place.source}" for c in tagger.cuts)),
+        cuts=_cuts(tagger),
         samples=samples,
     )
 
@@ -190,6 +193,17 @@ def _ops(
             )
         )
     return tuple(ops)
+
+
+def _cuts(tagger: Tagger) -> tuple[str, ...]:
+    """Cuts and draws without a derivative, each once, with their lines.
+
+    A draw that no layer reads (an action, scored by its log-likelihood) needs no derivative.
+    """
+    cuts = [c for c in tagger.cuts if c.name != SAMPLE or c.feeds]
+    drawn = [(d.name, d.place.source) for d in tagger.drafts if d.name == NORMAL]
+    places = [*((c.name, c.place.source) for c in cuts), *drawn]
+    return tuple(dict.fromkeys(f"{name} at {source}" for name, source in places))
 
 
 def _is_custom(node: Node) -> bool:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from types import CodeType, FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +21,7 @@ from isograd.capture.bounds import bounds
 from isograd.capture.classify import refine
 from isograd.capture.draft import LEAVING, Cut, Draft, Node
 from isograd.capture.labels import LOSSES, PROBABILITY, accepted
+from isograd.capture.loose import Loose
 from isograd.capture.losses import loss_call, zeros_and_ones
 from isograd.capture.meter import Meter
 from isograd.capture.places import Places
@@ -48,6 +49,8 @@ class Watchful(Protocol):
         """A call is about to run."""
 
 
+# Where a weight stands; `linear` transposes it first.
+_SLOTS = {"TBackward": 0, "MmBackward": 1, "ConvolutionBackward": 1, "EmbeddingBackward": 0}
 # Layers, and the transposition of a weight in front of a product.
 _WEIGHTED = frozenset((*kinds.LAYERS, "embedding", "t", "transpose", "permute", "T", "mT"))
 # Ops of one time step that are searched for an earlier call with the same weight.
@@ -59,6 +62,9 @@ _LOOKS_UP = frozenset(
     "gather take_along_dim __getitem__ nll_loss cross_entropy "
     "binary_cross_entropy_with_logits".split()
 )
+# Name of a cut by the draw of a distribution that could be reparametrised.
+SAMPLE = "sample"
+_DISTRIBUTIONS = "torch.distributions."
 # Fewer class indices can be alike by chance.
 _TOKENS = 16
 
@@ -98,6 +104,7 @@ class Tagger(TorchFunctionMode):
         self.resting = False
         self.parameter_names = {id(p): name for name, p in model.named_parameters()}
         self.meter = Meter()
+        self._loose = Loose()
         self._watch = watch
         self._mends = mends
         self._stop = stop
@@ -180,16 +187,20 @@ class Tagger(TorchFunctionMode):
             self._claim_foreign(root)
 
     def foreign(self) -> list[tuple[Tensor, Draft]]:
-        """Leaves that are no parameter of the model and are read as the weight of a layer."""
+        """Leaves that are no parameter of the model and are read as the weight of a layer.
+
+        A plain tensor counts where a weight stands: second, or transposed as in `linear`.
+        """
         found: list[tuple[Tensor, Draft]] = []
         for node, reads in self.follows.items():
             draft = self.owner.get(node)
             if draft is None or draft.name not in _WEIGHTED:
                 continue
-            for following, _ in reads:
+            for following, slot in reads:
                 leaf = self.leaves.get(following)
-                own = leaf is None or id(leaf) in self.parameter_names
-                if not own and isinstance(leaf, nn.Parameter) and leaf.dim() >= 2:
+                if leaf is None or id(leaf) in self.parameter_names or leaf.dim() < 2:
+                    continue
+                if isinstance(leaf, nn.Parameter) or slot == _weight_slot(node):
                     found.append((leaf, draft))
         return found
 
@@ -222,8 +233,8 @@ class Tagger(TorchFunctionMode):
             self._drawn.append(outputs[0].detach())
         if not fresh:
             left_torch = not outputs and name in LEAVING
-            if left_torch or (outputs and not any(t.requires_grad for t in outputs)):
-                self._note_cut(name, inputs, before)
+            if left_torch or (outputs and not any(_attached(t, inputs) for t in outputs)):
+                self._note_cut(name, inputs, before, outputs)
             if inputs and outputs and _spoiled(inputs, outputs[0]):
                 self.meter.output(self._new(name, before), inputs, outputs[0], args, kwargs)
             return
@@ -231,6 +242,8 @@ class Tagger(TorchFunctionMode):
         for _, node in fresh:
             self._claim(node, draft)
         readable = not transforms.active()
+        if readable:
+            self._loose.read(name, inputs)
         if readable:
             draft.bounds = bounds(draft, inputs, args, kwargs)
         call = loss_call(draft, inputs, args, kwargs) if readable else None
@@ -307,8 +320,15 @@ class Tagger(TorchFunctionMode):
         self.follows[node] = tuple(kept)
 
     def _note_cut(
-        self, name: str, inputs: list[Tensor], before: list[tuple[Node | None, str | None]]
+        self,
+        name: str,
+        inputs: list[Tensor],
+        before: list[tuple[Node | None, str | None]],
+        outputs: list[Tensor],
     ) -> None:
+        follows = not transforms.active()
+        if follows:
+            self._loose.passed(inputs, outputs)
         nodes = tuple(node for node, _ in before if node is not None)
         named = tuple(
             p
@@ -317,7 +337,11 @@ class Tagger(TorchFunctionMode):
         )
         if nodes or named:
             place = self._places.here(sys._getframe(3), self._stop)
+            if _samples(sys._getframe(3)):
+                name = SAMPLE
             self.cuts.append(Cut(name, place, nodes, named, torch.is_grad_enabled()))
+            if follows:
+                self._loose.cut(self.cuts[-1], outputs)
 
 
 # `Function.apply` is one for all threads: patched while any thread probes, obeyed by that thread.
@@ -371,6 +395,30 @@ def _numbers(tensor: Tensor) -> bool:
     if nn.parameter.is_lazy(tensor):
         return False
     return tensor.is_floating_point() and tensor.layout is torch.strided and not tensor.is_meta
+
+
+def _weight_slot(node: Node) -> int | None:
+    """Which input of a graph node is a weight, if that is known."""
+    return _SLOTS.get(type(node).__name__.rstrip("0123456789"))
+
+
+def _attached(tensor: Tensor, inputs: list[Tensor]) -> bool:
+    """True for what has a path to go back, or is what came in.
+
+    Under `no_grad` a view of one piece of a split still says that it requires a gradient.
+    """
+    return tensor.requires_grad and (
+        tensor.grad_fn is not None or any(tensor is given for given in inputs)
+    )
+
+
+def _samples(frame: FrameType | None) -> bool:
+    """True in `sample` of a distribution that has an `rsample`."""
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_DISTRIBUTIONS):
+        if frame.f_code.co_name == SAMPLE:
+            return bool(getattr(frame.f_locals.get("self"), "has_rsample", False))
+        frame = frame.f_back
+    return False
 
 
 def _same(target: Tensor, indices: Tensor) -> bool:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from isograd.capture.probe import Step
 from isograd.monitor.changes import Change, Entered, Situation
-from isograd.monitor.detach import DETACHING, attached
+from isograd.monitor.detach import DETACHING, DRAWING, attached
+from isograd.monitor.own_backward import torch_backward
 from isograd.monitor.terms import NoSuchTermError, Scalars, loss_terms
 
 # A net that is fed numbers of unit scale has columns within this factor of each other.
@@ -40,9 +41,12 @@ def flows(case: Situation) -> Iterator[Change]:
         mean, std, power = target
         yield Change("targets", _standardised_targets(mean, std, power), std)
     if case.poor and any(
-        cut.split(" ")[0] in DETACHING for cut in (case.start.cuts if case.start else ())
+        cut.split(" ")[0] in (*DETACHING, *DRAWING)
+        for cut in (case.start.cuts if case.start else ())
     ):
         yield Change("detach", attached)
+    if case.failing and any(op.custom for op in (case.start.ops if case.start else ())):
+        yield Change("backward", torch_backward)
     if case.failing and not case.late and not case.whole_step:
         for index in range(_TERMS):
             yield _without(index)

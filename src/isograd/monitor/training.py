@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from statistics import median
@@ -19,6 +19,7 @@ from isograd.capture.probe import Step, call_step, check_loss, probe
 from isograd.capture.rng import RandomState
 from isograd.errors import IsogradError, StepError
 from isograd.monitor.backwards import observed
+from isograd.monitor.between import Between, behind, written
 from isograd.monitor.changes import Change, Situation, settings
 from isograd.monitor.clock import Clock
 from isograd.monitor.flow import Flow
@@ -52,7 +53,7 @@ _DRAWS = 12
 # How many times as long a training that fails is given before it is said to learn nothing.
 _PATIENCE = 4
 # Changes of what learns, which are given the time that the training as it stands was given.
-_STRUCTURAL = ("frozen", "detach", "logits")
+_STRUCTURAL = ("frozen", "detach", "logits", "gradients", "writes", "backward")
 # A loss that is halved leaves little to ask.
 _WELL = 0.5
 # A factor between the loss of the step and the root of the backward pass that only a loss scale
@@ -112,7 +113,7 @@ def train_copy(
                     failing = not _helped(training, samples)
                 late = learnt(training, longer, constant)
                 case = replace(case, late=late, failing=failing)
-            for change in (*settings(case), *flows(case), *widened(case), *unsaturated(case)):
+            for change in _changes(case):
                 generators.restore()
                 patient = change.name in _STRUCTURAL and any(r.change == "longer" for r in replays)
                 length = steps * (1 + _PATIENCE) if patient else steps
@@ -128,6 +129,12 @@ def train_copy(
                     leak=sample_leak(_copied(model), step),
                 )
         return training
+
+
+def _changes(case: Situation) -> Iterator[Change]:
+    """What the training is replayed with; settings first, then what is behind the optimizer."""
+    for made in (settings, behind, flows, widened, unsaturated):
+        yield from made(case)
 
 
 def _as_many(replay: Replay, training: Training, patient: bool) -> Replay:
@@ -147,6 +154,7 @@ def _followed(
     recorder = Recorder(twin, [trainer])
     clock = Clock(twin, [trainer], recorder)
     flow = Flow(twin)
+    between = Between(twin, trainer)
     whole = [p.detach() for p in (*twin.parameters(), *twin.buffers())]
     before = [t.clone() for t in whole]
     clock.open()
@@ -155,6 +163,7 @@ def _followed(
     try:
         with (
             followed_scalers() as scalers,
+            between.following(),
             observed(
                 lambda _: recorder.before_backward(),
                 lambda root: recorder.saw_backward(scalers.true_loss(root)),
@@ -193,7 +202,16 @@ def _followed(
     if not stopped and steps and not recorder.steps:
         stopped = NO_STEP
     training = recorder.training(stopped, _end(twin, step))
-    training = replace(training, broke=broke, others=clock.others, labels_vary=flow.labels_vary)
+    undone = between.undone()
+    training = replace(
+        training,
+        broke=broke,
+        others=clock.others,
+        labels_vary=flow.labels_vary,
+        undone=undone,
+        thrown=between.thrown(),
+        written=written(twin, undone),
+    )
     return replace(training, loss_scale=median(scalers.seen)) if scalers.seen else training
 
 

@@ -14,11 +14,16 @@ class Missing:
             `not on the path`, `in-place` or `reentrant checkpoint`.
         detail: One sentence for people.
         source: Line where the path to the loss breaks, "file.py:42", or None.
+        feeds: True if a layer that does get a gradient reads what was cut off: it is no target.
+        alike: Cosine between it and its counterpart in another part of the model that has the
+            same shapes and gets a gradient; None without one.
     """
 
     reason: str
     detail: str
     source: str | None = None
+    feeds: bool = False
+    alike: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

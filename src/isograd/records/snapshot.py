@@ -40,6 +40,8 @@ class Snapshot:
         samples: Size of the batch, if the layers agree on one.
         passing: Weights that the forward pass makes anew and drops again, each as
             `(32, 32) of linear at file.py:42`.
+        strange: Trainable weights that the model's forward pass reads and that hang on no module
+            of it, likewise.
     """
 
     loss: float
@@ -54,6 +56,7 @@ class Snapshot:
     cuts: tuple[str, ...] = ()
     samples: int | None = None
     passing: tuple[str, ...] = ()
+    strange: tuple[str, ...] = ()
 
     def chain(self, parameter: str) -> Chain:
         """Exact factors from the loss to a parameter.

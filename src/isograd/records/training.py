@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 from isograd.records.bad_step import BadStep
@@ -68,6 +68,8 @@ FELL = 0.05
 BETTER = 0.02
 # The same for a training that was given four times as long.
 LATE = 0.08
+# Share of a step that is taken back before the next one from which it counts as undone.
+HALF_UNDONE = 0.5
 # Two standard errors; healthy trainings of 50 steps reach 2.4 or more, most over 8
 # (benchmarks/diagnosis, dev half).
 STANDARD_ERRORS = 2.0
@@ -126,8 +128,10 @@ class Replay:
 
     Attributes:
         change: What was changed: `rate`, `momentum`, `weight decay`, `eps`, `frozen`, `inputs`,
-            `targets`, `logits`, `float32`, `penalty` or `draws`; `longer` continues the training,
-            `none` runs it again.
+            `targets`, `logits`, `float32`, `penalty`, `draws`, `gradients` (those that the loop
+            threw away are kept) `writes` (those of others to the
+            weights are undone) or `backward` (own functions are left to autograd); `longer`
+            continues the training, `none` runs it again.
         loss: Loss at each step.
         factor: By how much, where that is a number (of `rate`, what it was multiplied with).
         detail: What exactly.
@@ -180,6 +184,12 @@ class Training:
         loss_scale: Factor by which a gradient scaler multiplies the loss before the backward
             pass; `loss` is without it. 1 without a scaler.
         frozen: Parameters that were trainable at the start and are not at the end.
+        undone: Per parameter, the median share of a step that is taken back by somebody else
+            before the next one; empty if not followed.
+        thrown: Parameters whose gradient arrived and was gone when the optimizer stepped, at
+            every step.
+        written: How weights that others write to look at the end: `bound` if many sit at one
+            magnitude, `grid` if few distinct values are left, else "".
     """
 
     loss: tuple[float, ...]
@@ -205,6 +215,9 @@ class Training:
     others: int = 0
     labels_vary: bool = False
     frozen: tuple[str, ...] = ()
+    undone: dict[str, float] = field(default_factory=dict)
+    thrown: tuple[str, ...] = ()
+    written: str = ""
 
     def update_ratio(self) -> float:
         """Median over parameters and steps of norm of the update / norm of the weight."""

@@ -49,6 +49,9 @@ def check(case: Case) -> Iterator[Finding]:
         return
     if replay is None or first is None or first.inputs is None:
         return
+    single = case.replay("float32")
+    if single is not None and single.end() <= replay.end():
+        return  # these inputs are fine in float32: G606 says it
     columns = first.inputs.columns
     yield Finding(
         CODE,

@@ -33,6 +33,9 @@ REQUIRES: tuple[str, ...] = ()
 
 # A pooler that the task ignores is a few per cent of a model.
 THROWN = 1 / 3
+# A copy that follows its original by a moving average stays near it (He et al., 2020, MoCo);
+# independent draws of n weights have a cosine of 1/sqrt(n).
+ALIKE = 0.5
 
 _CAUSES: dict[str, Cause] = {
     "detached": "graph-cut",
@@ -62,7 +65,9 @@ def check(case: Case) -> Iterator[Finding]:
             groups[missing.reason, missing.detail, place].append(name)
     for (reason, detail, source), names in groups.items():
         # A net cut off as a whole that mirrors one that learns: a target, teacher or EMA net.
-        mirrored = reason in ("no-grad", "detached") and set(names) <= twins
+        mirrored = (
+            reason in ("no-grad", "detached") and set(names) <= twins and not _read(case, names)
+        )
         elsewhere = _reached_later(case, names)
         resting = reason == "no-grad" and _not_owned(case, names)
         idle = not elsewhere and _idle(case, reason, names)
@@ -177,6 +182,16 @@ def _reached_later(case: Case, names: list[str]) -> bool:
     """True if the optimizer saw a gradient of each of them: another loss trains them."""
     tracks = case.training.parameters if case.training else {}
     return all(name in tracks and any(tracks[name].gradient) for name in names)
+
+
+def _read(case: Case, names: list[str]) -> bool:
+    """True if a trained layer reads what they make, or they never were a copy of a rival's.
+
+    Samples that are each other's classes need both towers, unless one follows the other.
+    """
+    lost = [m for m in (case.snapshot.parameters[name].missing for name in names) if m is not None]
+    strangers = [m for m in lost if m.alike is not None and abs(m.alike) < ALIKE]
+    return any(m.feeds for m in lost) or (case.contrastive and 2 * len(strangers) > len(lost))
 
 
 def _twins(case: Case) -> set[str]:

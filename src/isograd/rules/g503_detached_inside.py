@@ -1,8 +1,9 @@
-"""G503: a `detach` inside the model keeps it from learning, shown by replay.
+"""G503: a `detach` or a draw inside the model keeps it from learning, shown by replay.
 
 What it checks:
     Where a short training fails and the forward pass detaches something, the same training with
-    `detach` and `.data` doing nothing while the model runs. If that one learns, the cut is the
+    `detach` and `.data` doing nothing while the model runs, and with draws of distributions
+    (`sample`, `torch.normal`) reparametrised. If that one learns, the cut is the
     cause, even if every parameter still gets some gradient by another way.
 
 Why it matters:
@@ -16,7 +17,7 @@ What to do:
     Remove the call at the line named.
 
 References:
-    The autograd notes of PyTorch on `detach`.
+    The autograd notes of PyTorch on `detach`; Kingma and Welling (2014) on reparametrised draws.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ REQUIRES = ("training",)
 
 # A layer that runs this often in one forward pass is in a loop.
 LOOPS = 4
-_CALLS = ("detach", "detach_", "data")
+_CALLS = ("detach", "detach_", "data", "sample", "normal")
+_DRAWS = ("sample", "normal")
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -49,7 +51,8 @@ def check(case: Case) -> Iterator[Finding]:
         if case.blind and not case.learns_later and _repeats(case):
             yield _in_loop(cuts)
         return
-    name, _, source = cuts[0].partition(" at ")
+    drawn = next((cut for cut in cuts if cut.split(" ")[0] in _DRAWS), cuts[0])
+    name, _, source = drawn.partition(" at ")
     yield Finding(
         CODE,
         f"`{name}` inside the model cuts a path that is needed: without it the loss ends at "
@@ -61,7 +64,11 @@ def check(case: Case) -> Iterator[Finding]:
             *proof.evidence(case, replay),
             Evidence("calls that detach in the forward pass", len(cuts), "", 0),
         ),
-        advice=(f"remove the `{name}`, or detach what is only logged",),
+        advice=(
+            "draw with `rsample`, or as `mean + std * torch.randn_like(std)`"
+            if name in _DRAWS
+            else f"remove the `{name}`, or detach what is only logged",
+        ),
         confidence=0.85,
     )
 
@@ -96,6 +103,9 @@ ZH = {
         "没有从输入中学到任何东西，而 `{name}` 切断了循环各步之间的通路"
     ),
     "remove the `{name}`, or use it once in many steps": "去掉 `{name}`，或隔许多步才用一次",
+    "draw with `rsample`, or as `mean + std * torch.randn_like(std)`": (
+        "用 `rsample` 采样，或写成 `mean + std * torch.randn_like(std)`"
+    ),
     "calls that detach in the forward pass": "前向计算中切断计算图的调用数",
     "remove the `{name}`, or detach what is only logged": "去掉 `{name}`，或只对用于记录的量使用它",
 }
