@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from isograd.records.bad_step import BadStep
+from isograd.records.sharpness import Sharpness
 from isograd.records.snapshot import Snapshot
 
 
@@ -180,6 +181,7 @@ class Training:
         loss_scale: Factor by which a gradient scaler multiplies the loss before the backward
             pass; `loss` is without it. 1 without a scaler.
         frozen: Parameters that were trainable at the start and are not at the end.
+        sharpness: Largest curvature that the optimizer meets, where its rate is in doubt.
     """
 
     loss: tuple[float, ...]
@@ -205,6 +207,7 @@ class Training:
     others: int = 0
     labels_vary: bool = False
     frozen: tuple[str, ...] = ()
+    sharpness: Sharpness | None = None
 
     def update_ratio(self) -> float:
         """Median over parameters and steps of norm of the update / norm of the weight."""

@@ -21,6 +21,7 @@ from typing import Protocol
 from isograd.records import Diagnosis, Finding, History, Snapshot
 from isograd.records.bad_step import BadStep
 from isograd.records.training import Training, end_of
+from isograd.rules import stability
 from isograd.rules.case import Case
 
 _RULE_FILE = re.compile(r"[a-z]\d{3}_\w+")
@@ -56,7 +57,8 @@ def rules() -> tuple[Rule, ...]:
 
 def chinese() -> dict[str, str]:
     """Templates of all rules' texts with their Chinese."""
-    return ZH | {english: text for rule in rules() for english, text in rule.ZH.items()}
+    shared = ZH | stability.ZH
+    return shared | {english: text for rule in rules() for english, text in rule.ZH.items()}
 
 
 def documentation(code: str) -> str:
@@ -98,7 +100,7 @@ def diagnose(
         if lacking:
             skipped.append(f"{rule.CODE}: needs {', '.join(lacking)}")
             continue
-        found += rule.check(case)
+        found += (stability.with_sharpness(case, finding) for finding in rule.check(case))
     return Diagnosis(
         _ordered(found),
         tuple(skipped),
