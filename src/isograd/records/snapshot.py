@@ -10,6 +10,7 @@ from typing import Any, Literal
 from isograd.records import codec
 from isograd.records.chain import Chain, Link, Segment, SegmentTerm, decades
 from isograd.records.loss_call import LossCall
+from isograd.records.neutral import Neutral
 from isograd.records.op import Edge, Op
 from isograd.records.parameter import LayerSpeed, ParameterStats, TimeGains
 
@@ -40,6 +41,8 @@ class Snapshot:
         samples: Size of the batch, if the layers agree on one.
         passing: Weights that the forward pass makes anew and drops again, each as
             `(32, 32) of linear at file.py:42`.
+        neutral: The decades between the last hidden layer and the first with one kind of factor
+            made neutral, where a finding is about them.
     """
 
     loss: float
@@ -54,6 +57,7 @@ class Snapshot:
     cuts: tuple[str, ...] = ()
     samples: int | None = None
     passing: tuple[str, ...] = ()
+    neutral: tuple[Neutral, ...] = ()
 
     def chain(self, parameter: str) -> Chain:
         """Exact factors from the loss to a parameter.
