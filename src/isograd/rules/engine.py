@@ -23,6 +23,7 @@ from isograd.records.bad_step import BadStep
 from isograd.records.training import Training, end_of
 from isograd.rules import neutral, stability
 from isograd.rules.case import Case
+from isograd.rules.pages import in_chinese
 
 _RULE_FILE = re.compile(r"[a-z]\d{3}_\w+")
 _SEVERITIES = {"error": 0, "warning": 1, "info": 2}
@@ -61,15 +62,20 @@ def chinese() -> dict[str, str]:
     return shared | {english: text for rule in rules() for english, text in rule.ZH.items()}
 
 
-def documentation(code: str) -> str:
+def documentation(code: str, lang: str = "en") -> str:
     """Documentation of a rule.
+
+    Args:
+        code: Such as `G101`.
+        lang: `en` or `zh`; English where there is no other.
 
     Raises:
         KeyError: If there is no such code; the message lists them.
     """
     for rule in rules():
         if rule.CODE == code.upper():
-            return (rule.__doc__ or "").strip()
+            english = (rule.__doc__ or "").strip()
+            return (in_chinese(english) if lang == "zh" else None) or english
     raise KeyError(f"no rule {code!r}; rules: {', '.join(rule.CODE for rule in rules())}")
 
 
