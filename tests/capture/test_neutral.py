@@ -283,7 +283,7 @@ def test_a_step_that_runs_other_ops_the_second_time_proves_nothing():
 
     def step(m):
         calls.append(1)
-        inputs = x if len(calls) == 1 else torch.sigmoid(x * m[0].weight.mean())
+        inputs = x if len(calls) == 1 else m[0](x)
         return m(inputs).square().sum()
 
     assert effects(model, step) == {}

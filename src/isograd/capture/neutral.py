@@ -126,16 +126,19 @@ def _replayed(
 
 
 def _alike(tagger: Tagger, snapshot: Snapshot, index: int) -> Draft:
-    """The op at an index, if it is the one that was measured.
+    """The op that was measured, among those of this forward pass: by name, module and number.
 
     Raises:
         NotImplementedError: If the step did something else this time.
     """
-    if index < len(tagger.drafts):
-        draft, op = tagger.drafts[index], snapshot.ops[index]
-        if (draft.name, draft.place.module) == (op.name, op.module) and draft.output is not None:
-            return draft
-    raise NotImplementedError("the step runs other ops when it is called again")
+    wanted = snapshot.ops[index]
+    key = wanted.name, wanted.module
+    calls = sum((op.name, op.module) == key for op in snapshot.ops)
+    before = sum((op.name, op.module) == key for op in snapshot.ops[:index])
+    same = [draft for draft in tagger.drafts if (draft.name, draft.place.module) == key]
+    if len(same) != calls or same[before].output is None:
+        raise NotImplementedError("the step runs other ops when it is called again")
+    return same[before]
 
 
 def _backward(replay: Replay, base: float) -> Iterator[Neutral]:
@@ -190,7 +193,7 @@ def _forward(
     except Exception:  # what cannot be copied has said so where it matters
         return
     with _replayed(twin, step, snapshot, first, last) as replay:
-        names = rescaled(twin, replay.tagger.drafts, first, last)
+        names = rescaled(twin, replay.tagger.drafts, replay.first.index, replay.last.index)
     if names:
         decades = _again(twin, step, snapshot, first, last)
         yield Neutral("weight", "neutral", base, decades, len(names), names)
