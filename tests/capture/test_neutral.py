@@ -112,7 +112,23 @@ def test_an_activation_is_what_a_straight_through_function_gives(activation, con
     assert row.base == pytest.approx(brute(model, x, lambda m, v: m(v)), abs=1e-12)
 
 
-@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.BatchNorm1d, lambda n: nn.GroupNorm(2, n)])
+class RMSNorm(nn.Module):
+    """Written out, as language models do."""
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
+
+
+NORMS = {
+    "layer": nn.LayerNorm,
+    "batch": nn.BatchNorm1d,
+    "group": lambda n: nn.GroupNorm(2, n),
+    "rms": nn.RMSNorm,
+    "by hand": lambda n: RMSNorm(),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
 def test_a_norm_is_handed_past(norm):
     layers = [m for _ in range(3) for m in (nn.Linear(6, 6), norm(6), nn.Tanh())]
     model = net(*layers, nn.Linear(6, 2))
@@ -125,13 +141,6 @@ def test_a_norm_is_handed_past(norm):
     row = effects(model, lambda m: m(x).square().sum())["normalization", "neutral"]
     assert row.decades == pytest.approx(brute(model, x, replaced), abs=1e-12)
     assert row.ops == 2
-
-
-class RMSNorm(nn.Module):
-    """Written out, as language models do."""
-
-    def forward(self, x):
-        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
 
 
 class Written(nn.Module):
