@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -114,7 +115,12 @@ def _proved(model: torch.nn.Module, step: Step, found: Diagnosis) -> Snapshot | 
         return None
     from isograd.capture.neutral import neutralised
 
-    rows = neutralised(model, step, found.snapshot, *ends)
+    try:
+        rows = neutralised(model, step, found.snapshot, *ends)
+    except Exception as error:  # the verdict stands without it
+        said = f"causes could not be proved on the same batch: {type(error).__name__}: {error}"
+        warnings.warn(said, RuntimeWarning, stacklevel=3)
+        return None
     return replace(found.snapshot, neutral=rows) if rows else None
 
 

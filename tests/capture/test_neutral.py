@@ -12,6 +12,8 @@ from torch.nn import functional as F
 import isograd
 from isograd.capture.neutral import neutralised
 from isograd.rules import neutral as rule
+from isograd.rules.case import Case
+from zoo import build
 
 
 @pytest.fixture(autouse=True)
@@ -325,3 +327,49 @@ def test_a_stretch_is_asked_for_where_an_alarm_is_about_the_product():
     found = isograd.check(calm, lambda m: m(x).square().mean())
     assert rule.stretch(found) is None
     assert found.snapshot.neutral == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("resnet", {"activation", "normalization", "weight"}),
+        ("unet", {"activation", "normalization", "weight"}),
+        ("conv_transpose_generator", {"activation", "normalization", "weight"}),
+        ("transformer_post_norm_manual_softmax", {"activation", "normalization", "weight"}),
+        ("nn_encoder_pre_norm", {"activation", "normalization", "weight"}),
+        ("mixture_of_experts", {"activation", "normalization", "weight", "attention"}),
+        ("shared_module_three_times", {"activation", "weight"}),
+        ("inplace_on_a_view", {"activation", "weight"}),
+        ("checkpoint_reentrant", {"activation", "weight"}),
+        ("checkpoint_non_reentrant", {"activation", "weight"}),
+        ("compiled_model", {"activation", "weight"}),
+        ("weight_norm", {"activation", "weight"}),
+        ("elman_loop", {"activation", "weight"}),
+        ("lstm_deep_bidirectional_dropout", {"weight"}),
+        ("complex_weights", {"weight"}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*use_reentrant:UserWarning")
+def test_all_kinds_of_nets_are_covered(name, kinds):
+    model, step = build(name, torch.float64)
+    snapshot = isograd.probe(model, step)
+    hidden = Case(snapshot).hidden
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    rows = neutralised(model, step, snapshot, hidden.first.op_index, hidden.last.op_index)
+    assert {row.factor for row in rows} == kinds
+    for row in rows:
+        if "dropout" not in name:
+            assert row.base == pytest.approx(hidden.decades, abs=1e-9)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_a_fault_of_ours_is_a_warning_and_the_verdict_stands(monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr("isograd.capture.neutral.neutralised", broken)
+    layers = [m for _ in range(8) for m in (nn.Linear(32, 32), nn.Sigmoid())]
+    x = torch.randn(16, 32)
+    with pytest.warns(RuntimeWarning, match="ZeroDivisionError: of ours"):
+        found = isograd.check(nn.Sequential(*layers), lambda m: m(x).square().mean())
+    assert any(f.code == "G101" for f in found.findings)
