@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from isograd import reporters as reporters  # registers the formats of Diagnosis
 from isograd.records import Diagnosis, Ripple, Snapshot
 from isograd.reporters import language
-from isograd.rules import chinese, diagnose
+from isograd.rules import chinese, diagnose, stretch
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +102,26 @@ def check(
         from isograd.capture.first_bad import first_bad_of
 
         bad = first_bad_of(model, step)
-    return diagnose(snapshot, training, history, target or type(model).__name__, bad)
+    named = target or type(model).__name__
+    found = diagnose(snapshot, training, history, named, bad)
+    proved = _proved(model, step, found)
+    return found if proved is None else diagnose(proved, training, history, named, bad)
+
+
+def _proved(model: torch.nn.Module, step: Step, found: Diagnosis) -> Snapshot | None:
+    """The measurement with its factors made neutral one by one, if a finding is about them."""
+    ends = stretch(found)
+    if ends is None:
+        return None
+    from isograd.capture.neutral import neutralised
+
+    try:
+        rows = neutralised(model, step, found.snapshot, *ends)
+    except Exception as error:  # the verdict stands without it
+        said = f"causes could not be proved on the same batch: {type(error).__name__}: {error}"
+        warnings.warn(said, RuntimeWarning, stacklevel=3)
+        return None
+    return replace(found.snapshot, neutral=rows) if rows else None
 
 
 def _measured(model: torch.nn.Module, step: Step) -> Snapshot:

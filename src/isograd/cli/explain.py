@@ -42,13 +42,13 @@ def run(args: argparse.Namespace) -> int:
         if args.out is not None:
             raise IsogradError("give either CODE or --out: the page explains no single code.")
         try:
-            print(documentation(args.code))
+            print(documentation(args.code, options.language(args)))
         except KeyError as error:
             raise IsogradError(f"{error.args[0]}.") from None
         return 0
     if args.out is None:
         for rule in rules():
-            print((rule.__doc__ or rule.CODE).strip().splitlines()[0])
+            print(documentation(rule.CODE, options.language(args)).splitlines()[0])
         if not sys.stdout.isatty():
             # Not among the codes, which another program may read.
             print(f"The derivation as a page: isograd explain --out {PAGE}", file=sys.stderr)

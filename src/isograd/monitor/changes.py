@@ -98,7 +98,7 @@ def settings(case: Situation) -> Iterator[Change]:
     elif not case.failing:
         factors = (_SMALLER[-1],)
     for factor in factors:
-        yield Change("rate", _rate(factor), factor)
+        yield Change("rate", at_rate(factor), factor)
     facts = case.training.optimizer
     if facts is None:
         return
@@ -122,7 +122,7 @@ def settings(case: Situation) -> Iterator[Change]:
         yield Change("frozen", _thaw, len(frozen), ", ".join(frozen))
 
 
-def _rate(factor: float) -> Entered:
+def at_rate(factor: float) -> Entered:
     """Scaled while the optimizer steps only: a loop or a schedule may set the rate each time."""
 
     @contextmanager

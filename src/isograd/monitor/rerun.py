@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from isograd.capture.guard import untouched
+from isograd.capture.neutral import neutralised
 from isograd.capture.probe import probe
 from isograd.monitor import training as trainings
 from isograd.monitor.governor import Governor
@@ -25,6 +26,7 @@ from isograd.monitor.optimizers import facts
 from isograd.monitor.tape import NotPlayableError, Tape
 from isograd.monitor.taping import Taping
 from isograd.monitor.twins import input_use
+from isograd.records.neutral import Neutral
 from isograd.records.snapshot import Snapshot
 from isograd.records.training import Training
 
@@ -163,6 +165,21 @@ class Rerun:
             return probe(model, _Played(tapes)) if tapes else None
         except Exception:
             return None
+
+    def neutral(self, start: Snapshot, first: int, last: int) -> tuple[Neutral, ...]:
+        """The first batch again with factors of the product made neutral, on the copy.
+
+        Args:
+            start: Measurement of the loop's first step.
+            first: Index of the op of the first layer.
+            last: Index of the op of the last hidden layer.
+        """
+        tapes = self._taping.tapes if self._taping is not None else []
+        try:
+            played = _Played(tapes[:1])
+            return neutralised(self._model, played, start, first, last) if tapes else ()
+        except Exception:
+            return ()
 
     def training(self, seen: Training, start: Snapshot) -> Training | None:
         """The same start once more, with replays; None if it cannot be done or is not alike.

@@ -20,7 +20,7 @@ from isograd.capture.rng import RandomState
 from isograd.errors import IsogradError, StepError
 from isograd.monitor.backwards import observed
 from isograd.monitor.between import Between, behind, written
-from isograd.monitor.changes import Change, Situation, settings
+from isograd.monitor.changes import Change, Situation, at_rate, settings
 from isograd.monitor.clock import Clock
 from isograd.monitor.flow import Flow
 from isograd.monitor.leak import sample_leak
@@ -31,6 +31,7 @@ from isograd.monitor.terms import NoSuchTermError
 from isograd.monitor.twins import MANY_DRAWS, input_use, shuffled_loss
 from isograd.monitor.unregistered import unregistered
 from isograd.monitor.unsaturated import unsaturated
+from isograd.monitor.valley import Settle, valley
 from isograd.monitor.widen import widened
 from isograd.records.history import History
 from isograd.records.snapshot import Snapshot
@@ -120,7 +121,10 @@ def train_copy(
                 replay = _replay(case, change, step, train_step, length)
                 if replay is not None:
                     replays.append(_as_many(replay, training, patient))
-            training = replace(training, replays=tuple(replays))
+            generators.restore()
+            settle = _settler(case, step, train_step)
+            sharp = valley(training, replays, step, settle) if case.poor else None
+            training = replace(training, replays=tuple(replays), sharpness=sharp)
             if failing:
                 generators.restore()
                 training = replace(
@@ -308,6 +312,20 @@ def _replay(
         if case.training.uses is not None and losses and math.isfinite(losses[-1]):
             uses = input_use(twin, step if change.partial is None else whole)
     return Replay(change.name, tuple(losses), change.factor, change.detail, uses)
+
+
+def _settler(case: Situation, step: Step, train_step: TrainStep | None) -> Settle:
+    """Trains fresh copies at a rate times a factor."""
+
+    def settle(factor: float, steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+        twin = _copied(case.model)
+        trainer = copied_optimizer(case.optimizer, case.model, twin)
+        with at_rate(factor)(twin, trainer):
+            for _ in range(steps):
+                iterate(step, train_step, twin, trainer)
+        return twin, trainer
+
+    return settle
 
 
 def _longer(

@@ -12,7 +12,7 @@ from isograd.records.bad_step import BadStep
 from isograd.records.finding import Diagnosis
 from isograd.records.snapshot import Snapshot
 from isograd.records.training import Replay, Training
-from isograd.rules import merged
+from isograd.rules import merged, stretch
 from isograd.rules.case import Case
 
 
@@ -53,6 +53,7 @@ class Verdict(Steps):
     def _judged(self, first: Snapshot, training: Training) -> Diagnosis:
         """What the loop shows; if it goes badly, its start is run again on a copy and replayed."""
         rerun, again = self._rerun, None
+        first = self._with_proof(first, training)
         if rerun is not None:
             blind = replace(training, uses=None if training.stopped else rerun.uses(self._model))
             now = rerun.measured(self._model)
@@ -65,6 +66,13 @@ class Verdict(Steps):
         unchanged = Replay("none", again.loss)
         seen = self._judge(first, replace(training, replays=(unchanged,)))
         return merged(self._judge(first, again), seen)
+
+    def _with_proof(self, first: Snapshot, training: Training) -> Snapshot:
+        """The measurement with its factors made neutral, if a finding is about them."""
+        ends = stretch(self._judge(first, training)) if self._rerun is not None else None
+        if self._rerun is None or ends is None:
+            return first
+        return replace(first, neutral=self._rerun.neutral(first, *ends))
 
     def saw_error(self, error: BaseException | None) -> None:
         """The program stopped with an error: was something not finite then?"""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from isograd.records import codec
 from isograd.records.chain import Chain, Link, Segment, SegmentTerm, decades
 from isograd.records.loss_call import LossCall
+from isograd.records.neutral import Neutral
 from isograd.records.op import Edge, Op
 from isograd.records.parameter import LayerSpeed, ParameterStats, TimeGains
 
@@ -42,6 +43,8 @@ class Snapshot:
             `(32, 32) of linear at file.py:42`.
         strange: Trainable weights that the model's forward pass reads and that hang on no module
             of it, likewise.
+        neutral: The decades between the last hidden layer and the first with one kind of factor
+            made neutral, where a finding is about them.
     """
 
     loss: float
@@ -57,6 +60,7 @@ class Snapshot:
     samples: int | None = None
     passing: tuple[str, ...] = ()
     strange: tuple[str, ...] = ()
+    neutral: tuple[Neutral, ...] = ()
 
     def chain(self, parameter: str) -> Chain:
         """Exact factors from the loss to a parameter.

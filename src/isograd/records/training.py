@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from isograd.records.bad_step import BadStep
+from isograd.records.sharpness import Sharpness
 from isograd.records.snapshot import Snapshot
 
 
@@ -190,6 +191,7 @@ class Training:
             every step.
         written: How weights that others write to look at the end: `bound` if many sit at one
             magnitude, `grid` if few distinct values are left, else "".
+        sharpness: Largest curvature that the optimizer meets, where its rate is in doubt.
     """
 
     loss: tuple[float, ...]
@@ -215,9 +217,10 @@ class Training:
     others: int = 0
     labels_vary: bool = False
     frozen: tuple[str, ...] = ()
-    undone: dict[str, float] = field(default_factory=dict)
+    undone: dict[str, float] = field(default_factory=dict[str, float])
     thrown: tuple[str, ...] = ()
     written: str = ""
+    sharpness: Sharpness | None = None
 
     def update_ratio(self) -> float:
         """Median over parameters and steps of norm of the update / norm of the weight."""

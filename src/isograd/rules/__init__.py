@@ -5,3 +5,4 @@ from isograd.rules.engine import diagnose as diagnose
 from isograd.rules.engine import documentation as documentation
 from isograd.rules.engine import merged as merged
 from isograd.rules.engine import rules as rules
+from isograd.rules.neutral import stretch as stretch

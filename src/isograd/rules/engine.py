@@ -21,7 +21,9 @@ from typing import Protocol
 from isograd.records import Diagnosis, Finding, History, Snapshot
 from isograd.records.bad_step import BadStep
 from isograd.records.training import Training, end_of
+from isograd.rules import neutral, stability
 from isograd.rules.case import Case
+from isograd.rules.pages import in_chinese
 
 _RULE_FILE = re.compile(r"[a-z]\d{3}_\w+")
 _SEVERITIES = {"error": 0, "warning": 1, "info": 2}
@@ -56,18 +58,24 @@ def rules() -> tuple[Rule, ...]:
 
 def chinese() -> dict[str, str]:
     """Templates of all rules' texts with their Chinese."""
-    return ZH | {english: text for rule in rules() for english, text in rule.ZH.items()}
+    shared = ZH | stability.ZH | neutral.ZH
+    return shared | {english: text for rule in rules() for english, text in rule.ZH.items()}
 
 
-def documentation(code: str) -> str:
+def documentation(code: str, lang: str = "en") -> str:
     """Documentation of a rule.
+
+    Args:
+        code: Such as `G101`.
+        lang: `en` or `zh`; English where there is no other.
 
     Raises:
         KeyError: If there is no such code; the message lists them.
     """
     for rule in rules():
         if rule.CODE == code.upper():
-            return (rule.__doc__ or "").strip()
+            english = (rule.__doc__ or "").strip()
+            return (in_chinese(english) if lang == "zh" else None) or english
     raise KeyError(f"no rule {code!r}; rules: {', '.join(rule.CODE for rule in rules())}")
 
 
@@ -98,7 +106,7 @@ def diagnose(
         if lacking:
             skipped.append(f"{rule.CODE}: needs {', '.join(lacking)}")
             continue
-        found += rule.check(case)
+        found += (_proved(case, finding) for finding in rule.check(case))
     return Diagnosis(
         _ordered(found),
         tuple(skipped),
@@ -108,6 +116,12 @@ def diagnose(
         training=training,
         notes=_tried(case) if any(finding.alarm for finding in found) else _notes(case),
     )
+
+
+def _proved(case: Case, finding: Finding) -> Finding:
+    """A finding with what was measured beyond its rule to prove or to size its cause."""
+    finding = stability.with_sharpness(case, finding)
+    return replace(finding, evidence=finding.evidence + neutral.with_effects(case, finding))
 
 
 def merged(again: Diagnosis, seen: Diagnosis) -> Diagnosis:
@@ -155,16 +169,20 @@ def _ordered(found: list[Finding]) -> tuple[Finding, ...]:
 
 
 def _tried(case: Case) -> tuple[str, ...]:
-    """What else was considered: every replay with the loss it ends at."""
+    """What else was considered: every replay with what is left of the symptom."""
+    again = neutral.note(case)
     if case.training is None or all(r.change == "none" for r in case.training.replays):
-        return ()
+        return again
     ends = ", ".join(
         f"{r.change}{f' x{r.factor:g}' if r.change == 'rate' else ''} {r.end():.3g}"
         for r in case.training.replays
         if r.change != "none"
     )
     left = end_of(case.training.loss)
-    return (f"replayed with one thing changed, loss at the end: {ends}; as it stands {left:.3g}",)
+    return (
+        *again,
+        f"replayed with one thing changed, loss at the end: {ends}; as it stands {left:.3g}",
+    )
 
 
 def _notes(case: Case) -> tuple[str, ...]:

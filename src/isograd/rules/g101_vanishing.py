@@ -3,7 +3,9 @@
 What it checks:
     The gradient arriving at the first layer against the one arriving at the last hidden layer,
     along the chain of ops that every path crosses. The loss and the output layer are left out:
-    they scale all layers alike.
+    they scale all layers alike. The same batch is then sent back again with one kind of factor made
+    neutral (`docs/method.md`): the cause is the factor without which the symptom goes, and a second
+    one is named if a third of it goes without that.
 
 Why it matters:
     Layers learn at the speed of the gradient they get. At two decades the first layer learns a
@@ -29,7 +31,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isograd.records import Evidence, Finding
+from isograd.records import Evidence, Finding, Link
+from isograd.rules import neutral
 from isograd.rules.case import CAUSE_WORDS, CAUSES, Case, Hidden, share
 
 CODE = "G101"
@@ -59,7 +62,8 @@ def check(case: Case) -> Iterator[Finding]:
     if hidden.decades > -limit:
         return
     kinds = hidden.blame()
-    kind = next((k for k in kinds if k in CAUSES), "weight")
+    blamed = next((k for k in kinds if k in CAUSES), "weight")
+    kind, second = neutral.decided(case, blamed)
     if kind in SCALED and case.training is not None and not case.poor:
         return  # a norm divides by the scale of its input, and the net learns
     adaptive = case.training is not None and (
@@ -67,7 +71,7 @@ def check(case: Case) -> Iterator[Finding]:
     )
     if adaptive and not case.poor:
         return  # each parameter's step is rescaled, and the loss is halved
-    worst = min((li for li in hidden.links if li.kind == kind), key=lambda li: li.decades)
+    worst = _worst(hidden, kind)
     if kind == "activation" and worst.op.strip("_") in MIXTURES and _learns(case):
         return  # a mixture is meant to be a softmax, as G107 explains
     if _recovers(case, limit):
@@ -75,7 +79,13 @@ def check(case: Case) -> Iterator[Finding]:
     looped = any(case.snapshot.ops[link.op_index].loops for link in hidden.links)
     if looped and case.training is not None and not case.failing:
         return  # depth in time, which G201 judges
-    yield _finding(hidden, limit)
+    yield _finding(hidden, limit, kind, second)
+
+
+def _worst(hidden: Hidden, kind: str) -> Link:
+    """The link of a kind that loses the most; of all links if the chain has none of it."""
+    own = [link for link in hidden.links if link.kind == kind]
+    return min(own or hidden.links, key=lambda link: link.decades)
 
 
 def _recovers(case: Case, limit: float) -> bool:
@@ -90,17 +100,16 @@ def _learns(case: Case) -> bool:
     return case.training is not None and not case.failing
 
 
-def _finding(hidden: Hidden, limit: float) -> Finding:
-    kind = next((k for k in hidden.blame() if k in CAUSES), "weight")
-    kinds = hidden.by_kind()
+def _finding(hidden: Hidden, limit: float, kind: str, second: str | None) -> Finding:
+    kinds = {kind: 0.0} | hidden.by_kind()
     cause = CAUSES[kind]
-    worst = min((link for link in hidden.links if link.kind == kind), key=lambda li: li.decades)
+    worst = _worst(hidden, kind)
     lost = -hidden.decades
     per_layer = lost / (hidden.layers - 1)
     return Finding(
         CODE,
         f"gradient vanishes: {lost:.1f} decades lost between `{hidden.last.module}` and "
-        f"`{hidden.first.module}`, most of it by {CAUSE_WORDS[cause]}",
+        f"`{hidden.first.module}`, {neutral.words(kind, second, 'most of it by')}",
         "error" if lost > limit + _SURE else "warning",
         cause,
         where=(hidden.first.module, worst.module),
@@ -133,7 +142,7 @@ def _finding(hidden: Hidden, limit: float) -> Finding:
             ),
             Evidence("width noise", hidden.noise, "decades", None, "sqrt(5 sum 1/width)"),
         ),
-        advice=_advice(kind, worst.op),
+        advice=_advice(kind, worst.op) + (_advice(second, worst.op)[:1] if second else ()),
         confidence=min(0.99, 0.5 + 0.5 * (lost - limit) / limit) if lost < 2 * limit else 0.99,
     )
 
@@ -179,6 +188,9 @@ _ADVICE: dict[str, tuple[str, ...]] = {
 ZH = {
     "gradient vanishes: {n} decades lost between `{a}` and `{b}`, most of it by {cause}": (
         "梯度消失：从 `{a}` 到 `{b}` 损失 {n} 个数量级，主要原因是{cause}"
+    ),
+    "gradient vanishes: {n} decades lost between `{a}` and `{b}`, by both {cause} and {other}": (
+        "梯度消失：从 `{a}` 到 `{b}` 损失 {n} 个数量级，由{cause}和{other}共同造成"
     ),
     "decades between last and first layer": "末层到首层的数量级变化",
     "decades by {cause}": "其中由{cause}造成的数量级变化",

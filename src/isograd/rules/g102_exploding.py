@@ -1,7 +1,8 @@
 """G102: the gradient explodes on the way to the first layer.
 
 What it checks:
-    The same product as G101, far above 1.
+    The same product as G101, far above 1, and what is left of it with one kind of factor made
+    neutral.
 
 Why it matters:
     The first layers take steps that are orders of magnitude too large while the last ones
@@ -23,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding
+from isograd.rules import neutral
 from isograd.rules.case import CAUSE_WORDS, CAUSES, Case, share
 
 CODE = "G102"
@@ -46,15 +48,19 @@ def check(case: Case) -> Iterator[Finding]:
     if hidden.decades < limit:
         return
     kinds = hidden.by_kind()
-    kind = next((k for k in reversed(kinds) if k in CAUSES), "weight")
+    blamed = next((k for k in reversed(kinds) if k in CAUSES), "weight")
+    kind, second = neutral.decided(case, blamed)
+    kinds = {kind: 0.0} | kinds
     if case.training is not None and not case.poor:
         return  # it halves its loss in a few steps all the same
     cause = CAUSES[kind]
-    worst = max((link for link in hidden.links if link.kind == kind), key=lambda li: li.decades)
+    own = [link for link in hidden.links if link.kind == kind]
+    worst = max(own or hidden.links, key=lambda link: link.decades)
     yield Finding(
         CODE,
         f"gradient explodes: {hidden.decades:.1f} decades gained between "
-        f"`{hidden.last.module}` and `{hidden.first.module}`, most of it by {CAUSE_WORDS[cause]}",
+        f"`{hidden.last.module}` and `{hidden.first.module}`, "
+        f"{neutral.words(kind, second, 'most of it by')}",
         "error" if hidden.decades > limit + _SURE else "warning",
         cause,
         where=(hidden.first.module, worst.module),
@@ -97,6 +103,9 @@ def check(case: Case) -> Iterator[Finding]:
 ZH = {
     "gradient explodes: {n} decades gained between `{a}` and `{b}`, most of it by {cause}": (
         "梯度爆炸：从 `{a}` 到 `{b}` 放大 {n} 个数量级，主要原因是{cause}"
+    ),
+    "gradient explodes: {n} decades gained between `{a}` and `{b}`, by both {cause} and {other}": (
+        "梯度爆炸：从 `{a}` 到 `{b}` 放大 {n} 个数量级，由{cause}和{other}共同造成"
     ),
     "share of the decades gained": "占放大数量级的比例",
     "of all kinds that gain": "相对所有造成放大的类型",

@@ -3,7 +3,8 @@
 What it checks:
     A short training of a copy: whether the loss becomes NaN or infinite, or its median over the
     last fifth of the steps is far above the first loss and still rising, while the measurement
-    at the start finds every number finite.
+    at the start finds every number finite. Beside it stand the sharpness, measured by
+    Hessian-vector products on one batch, and the largest rate that is stable there.
 
 Why it matters:
     Above 2/sharpness each step overshoots further than the last; nothing is learnt.
@@ -16,7 +17,8 @@ What to do:
     it off.
 
 References:
-    LeCun et al. (1998) for the limit 2/lambda_max; Cohen et al. (2021) for training at that edge.
+    LeCun et al. (1998) for the limit 2/lambda_max; Cohen et al. (2021) for training at that edge;
+    Cohen et al. (2022) for adaptive optimizers.
 """
 
 from __future__ import annotations

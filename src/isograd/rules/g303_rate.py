@@ -4,7 +4,9 @@ What it checks:
     Where a short training does not lower the loss, the same training is run again on fresh
     copies with smaller rates and, where weights hardly move, with rates that move them by 0.1 to
     1 % a step. If one of them lowers the loss clearly, the rate is the cause: too high if a
-    smaller one helps, too low if only larger ones help while the updates are tiny.
+    smaller one helps, too low if only larger ones help while the updates are tiny. Beside it
+    stand the sharpness, measured by Hessian-vector products on one batch (for Adam and its like
+    over their own scale), and the largest rate that is stable there.
     In a loop that cannot be run again (`watch`), the slope of the loss along each update, before
     and after it: rate times curvature, above 2 for eight steps in a row without a lower loss.
 
@@ -19,7 +21,8 @@ What to do:
     Use the rate that helped in the replay.
 
 References:
-    Bengio (2012) on the update ratio of about 1e-3; Smith (2017) on range tests.
+    Bengio (2012) on the update ratio of about 1e-3; Smith (2017) on range tests; Cohen et al.
+    (2021, 2022) on sharpness and the largest stable rate.
 """
 
 from __future__ import annotations

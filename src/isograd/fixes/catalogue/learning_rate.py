@@ -10,7 +10,7 @@ from isograd.fixes.patches.rates import scaled
 from isograd.fixes.patches.source import Source
 from isograd.fixes.setup import Setup
 from isograd.fixes.stepping import before_step
-from isograd.records import Finding
+from isograd.records import Finding, Training
 from isograd.records.fix import Fix
 
 # Rates are tried in steps of about half a decade around what the finding suggests.
@@ -18,6 +18,8 @@ _FACTORS = (0.1, 0.01, 0.3, 0.001, 3.0, 10.0, 100.0)
 _AROUND = (0.1, 0.3, 3.0, 10.0)
 # Update ratios at which nets train (Bengio, 2012).
 _RATIOS = (1e-3, 1e-2)
+# Of the largest stable rate: sharpness still rises at the start (Cohen et al., 2021).
+_OF_STABLE = 0.5
 
 
 @register
@@ -27,7 +29,7 @@ class LearningRate(Kind):
     name = "learning-rate"
     cures = frozenset(("learning-rate", "noise", "G301", "G303", "G306", "G308", "G701", "G703"))
     part = "optimizer"
-    reference = "Bengio (2012); LeCun et al. (1998)"
+    reference = "Bengio (2012); LeCun et al. (1998); Cohen et al. (2021, 2022)"
     partner = True
 
     def proposals(self, case: Case) -> Iterator[Proposal]:
@@ -41,7 +43,7 @@ class LearningRate(Kind):
         if training is not None and direct:
             best = [r for r in training.replays if r.change == "rate"]
             best.sort(key=lambda r: r.end())
-            factors = [r.factor for r in best[:2]] + factors
+            factors = [r.factor for r in best[:2]] + _stable(training) + factors
             ratio = training.update_ratio()
             if 0 < ratio < 1e-5:
                 factors += [wanted / ratio for wanted in _RATIOS]
@@ -76,6 +78,14 @@ class LearningRate(Kind):
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """Where the source gives a rate."""
         scaled(source, fix.parameters["factor"], fix.parameters["rates"][0])
+
+
+def _stable(training: Training) -> list[float]:
+    """Half of the rate up to which the measured sharpness is stable, where the user's is above."""
+    sharp = training.sharpness
+    if sharp is None or not sharp.product > sharp.limit:
+        return []
+    return [_OF_STABLE * sharp.stable_rate / sharp.rate]
 
 
 def _follow(setup: Setup, factor: float) -> None:

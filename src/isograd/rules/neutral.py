@@ -1,0 +1,154 @@
+"""Causes proved on the same batch: which factor's absence makes the symptom go."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from isograd.records import Diagnosis, Evidence, Finding
+from isograd.records.finding import Cause
+from isograd.records.neutral import Factor, Neutral
+from isograd.records.op import Kind
+from isograd.rules.case import CAUSE_WORDS, CAUSES, Case
+
+# Findings about the gradient product between the first layer and the last hidden one.
+PRODUCT = frozenset(("G101", "G102", "G104", "G107", "G111"))
+# A factor has made the symptom go if this part of it is left, on either side of none.
+GONE = 0.5
+# It has not helped if this much is left.
+STAYS = 0.75
+# A second factor is a cause of its own if this part goes with it.
+CONSIDERABLE = 1 / 3
+# In words; rows below this many decades say nothing.
+_SHOWN = 0.1
+
+
+def stretch(found: Diagnosis) -> tuple[int, int] | None:
+    """Where to make factors neutral: ops of the first layer and of the last hidden one.
+
+    Args:
+        found: What rules say of a measurement.
+
+    Returns:
+        Indices of the two ops; None if no alarm is about the product between them.
+    """
+    if not any(f.alarm and f.code in PRODUCT for f in found.findings):
+        return None
+    hidden = Case(found.snapshot).hidden
+    return None if hidden is None else (hidden.first.op_index, hidden.last.op_index)
+
+
+def decided(case: Case, kind: Kind | str) -> tuple[str, str | None]:
+    """The kind of factor to blame for the decades of the stretch, and a second one.
+
+    Args:
+        case: The measurement, with its factors made neutral or without.
+        kind: What the accounts along the chain blame.
+
+    Returns:
+        The same kind, unless the symptom stays without it and goes without another; and another
+        one whose absence takes a considerable part of it away, or None.
+    """
+    rows = {row.factor: _net(case, row) for row in case.snapshot.neutral if row.held == "neutral"}
+    own = rows.get(kind)  # type: ignore[call-overload]
+    if own is None or not own.base:
+        return str(kind), None
+    best = min(rows.values(), key=_left)
+    if best is not own and _left(own) > STAYS and _left(best) <= GONE:
+        own = best
+    others = [
+        row
+        for row in rows.values()
+        if row is not own and row.share >= CONSIDERABLE and _left(row) < 1
+    ]
+    second = max(others, key=lambda row: row.share, default=None)
+    return own.factor, second.factor if second is not None else None
+
+
+def words(kind: str, second: str | None, plain: str) -> str:
+    """`most of it by weights`, or `by both weights and activation derivative`."""
+    cause = CAUSE_WORDS[CAUSES[kind]]
+    if second is None:
+        return f"{plain} {cause}"
+    return f"by both {cause} and {CAUSE_WORDS[CAUSES[second]]}"
+
+
+def with_effects(case: Case, finding: Finding) -> tuple[Evidence, ...]:
+    """Rows for a finding about the product: what each factor causes, measured.
+
+    Args:
+        case: The measurement.
+        finding: An alarm about the product; other findings get nothing.
+    """
+    if finding.code not in PRODUCT or not finding.alarm:
+        return ()
+    rows = [row for row in case.snapshot.neutral if abs(row.effect) >= _SHOWN]
+    blamed = [row for row in rows if CAUSES[row.factor] == finding.cause]
+    others = [
+        row
+        for row in rows
+        if row not in blamed and _net(case, row).share >= CONSIDERABLE and _left(row) < 1
+    ]
+    return tuple(_row(row) for row in (*blamed, *others))
+
+
+def note(case: Case) -> tuple[str, ...]:
+    """One line with the decades that are left without each factor."""
+    rows = [row for row in case.snapshot.neutral if row.held == "neutral"]
+    if not rows:
+        return ()
+    left = ", ".join(f"{_word(row.factor)} {row.decades:+.1f}" for row in rows)
+    return (
+        f"same batch with one factor made neutral, decades from last to first layer: {left}; "
+        f"as it stands {rows[0].base:+.1f}",
+    )
+
+
+def _net(case: Case, row: Neutral) -> Neutral:
+    """Norms divide by what the weights in front of them multiply with: only the rest is theirs."""
+    weights = case.hidden.by_kind().get("weight", 0.0) if case.hidden is not None else 0.0
+    if row.factor != "normalization" or row.effect * weights >= 0:
+        return row
+    rest = max(0.0, abs(row.effect) - abs(weights))
+    return replace(row, decades=row.base - math.copysign(rest, row.effect))
+
+
+def _left(row: Neutral) -> float:
+    """Part of the symptom that is left, on either side of none."""
+    return abs(row.decades / row.base)
+
+
+def _word(factor: Factor) -> str:
+    cause: Cause = CAUSES[factor]
+    return CAUSE_WORDS[cause]
+
+
+def _row(row: Neutral) -> Evidence:
+    if row.held == "typical":
+        name = f"of these by which entries pass ({_word(row.factor)})"
+    else:
+        name = f"decades caused by {_word(row.factor)}"
+    return Evidence(name, row.effect, "decades", None, _HOW[row.factor, row.held])
+
+
+_HOW = {
+    ("activation", "neutral"): "same batch again, its backward factor 1 (rectifiers: sqrt(1/2))",
+    ("activation", "typical"): "same batch again, its backward factor a constant of equal RMS",
+    ("normalization", "neutral"): "same batch again, the gradient handed past the norms",
+    ("normalization", "typical"): "same batch again, its backward factor a constant of equal RMS",
+    ("weight", "neutral"): "same batch on a copy whose layers are rescaled to a gain of 1",
+    ("attention", "neutral"): "same batch on a copy whose attention logits have unit spread",
+}
+
+# Chinese for the texts above, by template.
+ZH = {
+    "decades caused by {cause}": "实测由{cause}造成的数量级变化",
+    "of these by which entries pass ({cause})": "其中由哪些元素通过梯度造成（{cause}）",
+    _HOW["activation", "neutral"]: "同一批次重放，其反向因子为 1（整流类为 sqrt(1/2)）",
+    _HOW["activation", "typical"]: "同一批次重放，其反向因子为均方根相等的常数",
+    _HOW["normalization", "neutral"]: "同一批次重放，梯度直接绕过归一化",
+    _HOW["weight", "neutral"]: "同一批次，在各层缩放到增益为 1 的副本上重放",
+    _HOW["attention", "neutral"]: "同一批次，在注意力 logits 为单位离散度的副本上重放",
+    "same batch with one factor made neutral, decades from last to first layer: {left}; as it "
+    "stands {x}": "同一批次只使一种因子变为中性，末层到首层的数量级变化：{left}；不作改变时为 {x}",
+}
