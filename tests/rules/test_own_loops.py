@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import isograd
-from isograd.monitor.changes import _rate
+from isograd.monitor.changes import at_rate
 from isograd.rules import g303_rate
 from rules.trained import alarms, classes, classified, explained, net, sgd
 
@@ -55,7 +55,7 @@ def test_a_replayed_rate_is_that_of_the_step_and_of_nothing_else():
     twin = copy.deepcopy(model)
     first, second = sgd(model, 0.1), sgd(twin, 0.05)
     x = torch.randn(8, 4, dtype=torch.float64)
-    with _rate(2.0)(twin, second):
+    with at_rate(2.0)(twin, second):
         for net_, optimizer in ((model, first), (twin, second)):
             net_(x).square().mean().backward()
             optimizer.step()
