@@ -320,7 +320,7 @@ def _settler(case: Situation, step: Step, train_step: TrainStep | None) -> Settl
     def settle(factor: float, steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
         twin = _copied(case.model)
         trainer = copied_optimizer(case.optimizer, case.model, twin)
-        with at_rate(factor)(twin, trainer):
+        with at_rate(factor)(twin, trainer), followed_scalers(case.training.loss_scale):
             for _ in range(steps):
                 iterate(step, train_step, twin, trainer)
         return twin, trainer
