@@ -88,9 +88,11 @@ class Between:
             now = parameter.detach()
             if name in self._after:
                 moved = self._moved[name]
-                size = float((moved * moved).sum())
+                back = self._after[name] - now
+                # A write that is larger than the step takes it back where it points against it:
+                # weights that are scaled are not.
+                size = float(moved.norm()) * max(float(moved.norm()), float(back.norm()))
                 if size > 0:
-                    back = self._after[name] - now
                     self._shares[name].append(float((back * moved).sum()) / size)
             if name in self._fresh and id(parameter) in held:
                 self._arrived[name] += 1
