@@ -17,8 +17,8 @@ PRODUCT = frozenset(("G101", "G102", "G103", "G104", "G107", "G111"))
 ATTENTION = "G106"
 # A factor has made the symptom go if this part of it is left, on either side of none.
 GONE = 0.5
-# It has not helped if this much is left.
-STAYS = 0.75
+# Another one explains more if it leaves less of it by this part.
+CLEARLY = 0.25
 # A second factor is a cause of its own if this part goes with it.
 CONSIDERABLE = 1 / 3
 # In words; rows below this many decades say nothing.
@@ -61,15 +61,15 @@ def decided(case: Case, kind: Kind | str) -> tuple[str, str | None]:
         kind: What the accounts along the chain blame.
 
     Returns:
-        The same kind, unless the symptom stays without it and goes without another; and another
-        one whose absence takes a considerable part of it away, or None.
+        The same kind, unless more than half of the symptom stays without it and clearly less stays
+        without another; and one more whose absence takes a considerable part away, or None.
     """
     rows = {row.factor: _net(case, row) for row in _stretched(case) if row.held == "neutral"}
     own = rows.get(kind)  # type: ignore[call-overload]
     if own is None or not own.base:
         return str(kind), None
     best = min(rows.values(), key=_left)
-    if best is not own and _left(own) > STAYS and _left(best) <= GONE:
+    if _left(own) > GONE and _left(best) <= _left(own) - CLEARLY:
         own = best
     others = [
         row
