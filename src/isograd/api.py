@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from isograd import reporters as reporters  # registers the formats of Diagnosis
 from isograd.records import Diagnosis, Ripple, Snapshot
 from isograd.reporters import language
-from isograd.rules import chinese, diagnose, stretch
+from isograd.rules import chinese, collapsed, diagnose, stretch
 
 if TYPE_CHECKING:
     import torch
@@ -110,13 +110,17 @@ def check(
 
 def _proved(model: torch.nn.Module, step: Step, found: Diagnosis) -> Snapshot | None:
     """The measurement with its factors made neutral one by one, if a finding is about them."""
-    ends = stretch(found)
-    if ends is None:
+    ends, attention = stretch(found), collapsed(found)
+    if ends is None and attention is None:
         return None
+    from isograd.capture.cooled import cooled
     from isograd.capture.neutral import neutralised
 
     try:
-        rows = neutralised(model, step, found.snapshot, *ends)
+        rows = () if ends is None else neutralised(model, step, found.snapshot, *ends)
+        if attention is not None:
+            row = cooled(model, step, found.snapshot, attention)
+            rows = (*rows, row) if row is not None else rows
     except Exception as error:  # the verdict stands without it
         said = f"causes could not be proved on the same batch: {type(error).__name__}: {error}"
         warnings.warn(said, RuntimeWarning, stacklevel=3)

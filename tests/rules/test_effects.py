@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
@@ -68,6 +69,53 @@ def test_a_norm_that_undoes_large_weights_is_no_cause():
     finding = found(checked(deep(nn.Sigmoid, 3.0, norm=nn.LayerNorm)), "G101")
     assert finding.title.endswith("most of it by activation derivative")
     assert caused(finding).keys() == {"activation derivative"}
+
+
+class Attending(nn.Module):
+    def __init__(self, scale):
+        super().__init__()
+        torch.manual_seed(0)
+        self.q, self.k, self.v = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+        self.scale = scale
+
+    def forward(self, x):
+        logits = (self.q(x) @ self.k(x).transpose(-1, -2)) * self.scale
+        return torch.softmax(logits, -1) @ self.v(x)
+
+
+def test_collapsed_attention_says_what_its_logits_cost():
+    x = torch.randn(4, 8, 16)
+    diagnosis = isograd.check(Attending(30.0), lambda m: m(x).square().mean())
+    finding = found(diagnosis, "G106")
+    row = finding.evidence[-1]
+    assert row.name == "decades that its logits cost queries and keys"
+    assert CHINESE.search(translate(row.name, "zh"))
+    (kept,) = [r for r in diagnosis.snapshot.neutral if r.where]
+    # What a net gets whose logits are divided by their spread in the forward pass.
+    with torch.no_grad():
+        model = Attending(30.0)
+        logits = 30.0 * model.q(x) @ model.k(x).transpose(-1, -2)
+        spread = float((logits - logits.mean(-1, keepdim=True)).square().mean().sqrt())
+    calm = isograd.probe(Attending(30.0 / spread), lambda m: m(x).square().mean())
+    stats = next(op.attention for op in calm.ops if op.attention is not None)
+    assert kept.decades - kept.base == pytest.approx(-row.value)
+    assert kept.decades == pytest.approx(
+        math.log10(math.hypot(stats.gain_q, stats.gain_k)), abs=1e-4
+    )
+
+
+def test_dead_units_say_how_many_decades_they_cost():
+    torch.manual_seed(0)
+    layers = [m for _ in range(4) for m in (nn.Linear(64, 64), nn.ReLU())]
+    model = nn.Sequential(*layers, nn.Linear(64, 4))
+    for layer in model[::2]:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    with torch.no_grad():
+        model[4].bias[:58] = -20.0
+    finding = found(checked(model), "G103")
+    assert finding.cause == "dead-units"
+    # Six units of 64 pass something, where weights are drawn for every second entry to pass.
+    assert caused(finding)["activation derivative"] < math.log10(math.sqrt(6 / 64))
 
 
 def test_every_text_is_in_chinese_too():

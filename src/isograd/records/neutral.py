@@ -16,7 +16,8 @@ class Neutral:
     """The symptom with one kind of factor made neutral, beside the symptom as it is.
 
     The symptom is the number of decades that the gradient's norm changes by between the last
-    hidden layer and the first.
+    hidden layer and the first; where an attention is named, between its output and its queries
+    and keys.
 
     Attributes:
         factor: Which kind of factor.
@@ -29,6 +30,7 @@ class Neutral:
         decades: Decades with the factor made neutral.
         ops: Number of ops, or of weights, that were made neutral.
         names: What they are called.
+        where: Path of the attention whose queries and keys it is about, or "".
     """
 
     factor: Factor
@@ -37,6 +39,7 @@ class Neutral:
     decades: float
     ops: int
     names: tuple[str, ...] = ()
+    where: str = ""
 
     @property
     def effect(self) -> float:

@@ -12,11 +12,13 @@ from isograd.records.op import Kind
 from isograd.rules.case import CAUSE_WORDS, CAUSES, Case
 
 # Findings about the gradient product between the first layer and the last hidden one.
-PRODUCT = frozenset(("G101", "G102", "G104", "G107", "G111"))
+PRODUCT = frozenset(("G101", "G102", "G103", "G104", "G107", "G111"))
+# A finding about the logits of attention.
+ATTENTION = "G106"
 # A factor has made the symptom go if this part of it is left, on either side of none.
 GONE = 0.5
-# It has not helped if this much is left.
-STAYS = 0.75
+# Another one explains more if it leaves less of it by this part.
+CLEARLY = 0.25
 # A second factor is a cause of its own if this part goes with it.
 CONSIDERABLE = 1 / 3
 # In words; rows below this many decades say nothing.
@@ -38,6 +40,19 @@ def stretch(found: Diagnosis) -> tuple[int, int] | None:
     return None if hidden is None else (hidden.first.op_index, hidden.last.op_index)
 
 
+def collapsed(found: Diagnosis) -> int | None:
+    """The attention to cool: the sharpest one that an alarm about the start names, if any."""
+    named = [f for f in found.findings if f.code == ATTENTION and f.alarm and f.step == 0]
+    places = {path for finding in named for path in finding.where}
+    ops = [
+        op
+        for op in found.snapshot.ops
+        if op.attention is not None and (op.module or op.name) in places
+    ]
+    sharpest = min(ops, key=lambda op: op.attention.entropy if op.attention else 1.0, default=None)
+    return None if sharpest is None else sharpest.index
+
+
 def decided(case: Case, kind: Kind | str) -> tuple[str, str | None]:
     """The kind of factor to blame for the decades of the stretch, and a second one.
 
@@ -46,15 +61,15 @@ def decided(case: Case, kind: Kind | str) -> tuple[str, str | None]:
         kind: What the accounts along the chain blame.
 
     Returns:
-        The same kind, unless the symptom stays without it and goes without another; and another
-        one whose absence takes a considerable part of it away, or None.
+        The same kind, unless more than half of the symptom stays without it and clearly less stays
+        without another; and one more whose absence takes a considerable part away, or None.
     """
-    rows = {row.factor: _net(case, row) for row in case.snapshot.neutral if row.held == "neutral"}
+    rows = {row.factor: _net(case, row) for row in _stretched(case) if row.held == "neutral"}
     own = rows.get(kind)  # type: ignore[call-overload]
     if own is None or not own.base:
         return str(kind), None
     best = min(rows.values(), key=_left)
-    if best is not own and _left(own) > STAYS and _left(best) <= GONE:
+    if _left(own) > GONE and _left(best) <= _left(own) - CLEARLY:
         own = best
     others = [
         row
@@ -80,10 +95,15 @@ def with_effects(case: Case, finding: Finding) -> tuple[Evidence, ...]:
         case: The measurement.
         finding: An alarm about the product; other findings get nothing.
     """
+    if finding.alarm and finding.code == ATTENTION:
+        rows = (row for row in case.snapshot.neutral if row.where in finding.where)
+        return tuple(_cooled(row) for row in rows)
     if finding.code not in PRODUCT or not finding.alarm:
         return ()
-    rows = [row for row in case.snapshot.neutral if abs(row.effect) >= _SHOWN]
+    rows = [row for row in _stretched(case) if abs(row.effect) >= _SHOWN]
     blamed = [row for row in rows if CAUSES[row.factor] == finding.cause]
+    if finding.cause == "dead-units":
+        blamed = [row for row in rows if row.factor == "activation"]
     others = [
         row
         for row in rows
@@ -94,7 +114,7 @@ def with_effects(case: Case, finding: Finding) -> tuple[Evidence, ...]:
 
 def note(case: Case) -> tuple[str, ...]:
     """One line with the decades that are left without each factor."""
-    rows = [row for row in case.snapshot.neutral if row.held == "neutral"]
+    rows = [row for row in _stretched(case) if row.held == "neutral"]
     if not rows:
         return ()
     left = ", ".join(f"{_word(row.factor)} {row.decades:+.1f}" for row in rows)
@@ -102,6 +122,11 @@ def note(case: Case) -> tuple[str, ...]:
         f"same batch with one factor made neutral, decades from last to first layer: {left}; "
         f"as it stands {rows[0].base:+.1f}",
     )
+
+
+def _stretched(case: Case) -> list[Neutral]:
+    """Rows about the product between the last hidden layer and the first."""
+    return [row for row in case.snapshot.neutral if not row.where]
 
 
 def _net(case: Case, row: Neutral) -> Neutral:
@@ -123,6 +148,11 @@ def _word(factor: Factor) -> str:
     return CAUSE_WORDS[cause]
 
 
+def _cooled(row: Neutral) -> Evidence:
+    name = "decades that its logits cost queries and keys"
+    return Evidence(name, row.effect, "decades", None, _HOW["attention", "neutral"])
+
+
 def _row(row: Neutral) -> Evidence:
     if row.held == "typical":
         name = f"of these by which entries pass ({_word(row.factor)})"
@@ -142,6 +172,7 @@ _HOW = {
 
 # Chinese for the texts above, by template.
 ZH = {
+    "decades that its logits cost queries and keys": "其 logits 使查询和键的梯度损失的数量级",
     "decades caused by {cause}": "实测由{cause}造成的数量级变化",
     "of these by which entries pass ({cause})": "其中由哪些元素通过梯度造成（{cause}）",
     _HOW["activation", "neutral"]: "同一批次重放，其反向因子为 1（整流类为 sqrt(1/2)）",
