@@ -62,7 +62,5 @@ ZH = {
     ),
     "trainable weights outside of the model": "模型之外的可训练权重",
     "assign it in `__init__`, as `nn.Parameter` or as a layer, and build the optimizer after "
-    "that": (
-        "在 `__init__` 中以 `nn.Parameter` 或层的形式赋值，之后再构建优化器"
-    ),
+    "that": ("在 `__init__` 中以 `nn.Parameter` 或层的形式赋值，之后再构建优化器"),
 }
