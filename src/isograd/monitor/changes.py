@@ -18,7 +18,7 @@ from isograd.capture.probe import Step
 from isograd.monitor.buffers import drawn_attributes, drawn_buffers
 from isograd.monitor.dropout import without_dropout
 from isograd.records.snapshot import Snapshot
-from isograd.records.training import PLAIN, Training
+from isograd.records.training import PLAIN, Training, thrown_up
 
 Entered = Callable[[nn.Module, torch.optim.Optimizer], AbstractContextManager[None]]
 
@@ -93,7 +93,9 @@ def settings(case: Situation) -> Iterator[Change]:
     factors = _SMALLER
     if _STILL < ratio < (_SLOW if case.failing and not case.late else _TINY):
         factors = (*_SMALLER, *(wanted / ratio for wanted in _MOVING))
-    if case.late:
+    if case.late and thrown_up(case.training.loss):
+        factors = (_SMALLER[-1],)
+    elif case.late:
         factors = tuple(factor for factor in factors if factor > 1)
     elif not case.failing:
         factors = (_SMALLER[-1],)

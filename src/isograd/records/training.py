@@ -69,6 +69,9 @@ FELL = 0.05
 BETTER = 0.02
 # The same for a training that was given four times as long.
 LATE = 0.08
+# A loss that rises this many times above its start was thrown there by the steps: warm-up bumps
+# and outliers stay below (benchmarks/diagnosis, dev half).
+THROWN_UP = 10.0
 # Share of a step that is taken back before the next one from which it counts as undone.
 HALF_UNDONE = 0.5
 # Two standard errors; healthy trainings of 50 steps reach 2.4 or more, most over 8
@@ -92,6 +95,11 @@ def end_of(loss: tuple[float, ...]) -> float:
     """Median of the last fifth of some losses; infinite if they end in NaN or infinity."""
     part = max(1, len(loss) // 5)
     return median(loss[-part:]) if loss and math.isfinite(loss[-1]) else math.inf
+
+
+def thrown_up(loss: tuple[float, ...]) -> bool:
+    """True if the first steps throw the loss far above its start, wherever it lands later."""
+    return len(loss) > 0 and max(loss[: max(1, len(loss) // 2)]) > THROWN_UP * abs(loss[0])
 
 
 def beats(end: float, constant: float | None) -> bool:

@@ -9,7 +9,8 @@ Why it matters:
     hardly move; one rate cannot suit both, and the next factor of ten overflows.
 
 When it is wrong:
-    Nets of small width vary by chance; the limit grows with the sum of 1/width.
+    Nets of small width vary by chance; the limit grows with the sum of 1/width. A gradient that
+    explodes only where the first layer reads zeros (padding behind a norm) moves no weight.
 
 What to do:
     Change the factor that gains most: scale the weights to the activation, scale residual
@@ -21,11 +22,12 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding
 from isograd.rules import neutral
-from isograd.rules.case import CAUSE_WORDS, CAUSES, Case, share
+from isograd.rules.case import CAUSE_WORDS, CAUSES, Case, Hidden, share
 
 CODE = "G102"
 EXPLAINS = ("G301", "G303")
@@ -35,6 +37,9 @@ REQUIRES = ("layers",)
 # the first layer like the square root of their depth and train well.
 DECADES = 2.0
 SIGMAS = 3.0
+# Gradients of N positions add up to a weight's as sqrt(N) at least, unless those that are large
+# meet inputs that are zero (padding behind a norm).
+UNREAD = 1e-3
 # One decade past the limit the finding is an error, below a warning.
 _SURE = 1.0
 
@@ -53,6 +58,8 @@ def check(case: Case) -> Iterator[Finding]:
     kinds = {kind: 0.0} | kinds
     if case.training is not None and not case.poor:
         return  # it halves its loss in a few steps all the same
+    if _unread(case, hidden):
+        return  # no weight learns from it
     cause = CAUSES[kind]
     own = [link for link in hidden.links if link.kind == kind]
     worst = max(own or hidden.links, key=lambda link: link.decades)
@@ -97,6 +104,22 @@ def check(case: Case) -> Iterator[Finding]:
         ),
         confidence=min(0.99, 0.5 + 0.5 * (hidden.decades - limit) / limit),
     )
+
+
+def _unread(case: Case, hidden: Hidden) -> bool:
+    """True if what explodes meets inputs of zero at the first layer.
+
+    A norm of a zero vector multiplies a gradient by 1/sqrt(eps). That of a weight behind it is the
+    sum over positions of gradient times input, and these positions add nothing.
+    """
+    op = case.snapshot.ops[hidden.first.op_index]
+    weight = case.snapshot.parameters.get(f"{hidden.first.module}.weight")
+    if op.inputs is None or weight is None or not op.grad_norm < math.inf:
+        return False
+    entries = math.prod(op.inputs.shape)
+    positions = entries / max(1, op.inputs.shape[-1])
+    most = op.grad_norm * op.inputs.rms * math.sqrt(entries)
+    return 0 < weight.grad_norm * math.sqrt(positions) < UNREAD * most
 
 
 # Chinese for the texts above, by template.

@@ -2,7 +2,8 @@
 
 What it checks:
     Normalisations whose input differs between samples and whose output does not: a norm over a
-    single entry, or one whose eps outweighs the variance it divides by.
+    single entry, or one whose eps outweighs the variance it divides by. Also batch norms over two
+    values, of which the sign is left, where the training goes badly.
 
 Why it matters:
     The output is the norm's own bias, whatever comes in; nothing below it can learn.
@@ -14,7 +15,7 @@ What to do:
     Normalise over more than one entry; lower eps below the variance of the input.
 
 References:
-    Ba et al. (2016); Ioffe and Szegedy (2015).
+    Ba et al. (2016); Ioffe and Szegedy (2015); Wu and He (2018) on small batches.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import math
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding, Op
-from isograd.rules.case import Case
+from isograd.rules.case import Case, span
 
 CODE = "G109"
 EXPLAINS = ("G101", "G103", "G105", "G108", "G112", "G303", "G402")
@@ -32,6 +33,10 @@ REQUIRES: tuple[str, ...] = ()
 # Normalised data differ between samples by all of their norm; below a thousandth nothing is left.
 ERASED = 1e-3
 APART = 0.05
+# Two values minus their mean, over their deviation: +1 and -1, whatever they were. Here the
+# largest entry is the root mean square; of normal numbers it is three times that and more.
+PAIR = 2
+ALL_ALIKE = 1.05
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -69,6 +74,45 @@ def check(case: Case) -> Iterator[Finding]:
             confidence=0.9,
         )
         return
+    yield from _signs(case)
+
+
+def _signs(case: Case) -> Iterator[Finding]:
+    """One finding for all batch norms over two values."""
+    signs = [op for op in case.snapshot.ops if _is_sign(op)]
+    if not signs or (case.training is not None and not case.poor):
+        return
+    names = tuple(dict.fromkeys(op.module or op.name for op in signs))
+    yield Finding(
+        CODE,
+        f"{span(list(names))} normalises over two values: what comes out is a sign",
+        "error",
+        "normalization",
+        where=names,
+        source=signs[0].source,
+        evidence=(
+            Evidence("values that a unit is normalised over", PAIR, "", PAIR),
+            Evidence(
+                "largest entry of the output / its RMS",
+                max(_peak(op) for op in signs),
+                "",
+                ALL_ALIKE,
+            ),
+        ),
+        advice=("larger batches, or group or layer normalisation",),
+        confidence=0.85,
+    )
+
+
+def _is_sign(op: Op) -> bool:
+    out = op.output
+    if op.name != "batch_norm" or not op.on_path or out is None or len(out.shape) < 2:
+        return False
+    return math.prod(out.shape) == PAIR * out.shape[1] and _peak(op) < ALL_ALIKE
+
+
+def _peak(op: Op) -> float:
+    return op.output.absmax / op.output.rms if op.output and op.output.rms > 0 else math.inf
 
 
 def _inside(ops: tuple[Op, ...]) -> set[int]:
@@ -117,6 +161,12 @@ def _zero_gain(case: Case, op: Op) -> bool:
 
 # Chinese for the texts above, by template.
 ZH = {
+    "{names} normalises over two values: what comes out is a sign": (
+        "{names} 只在两个值上做归一化：输出只剩符号"
+    ),
+    "values that a unit is normalised over": "每个单元参与归一化的值的个数",
+    "largest entry of the output / its RMS": "输出的最大元素与均方根之比",
+    "larger batches, or group or layer normalisation": "增大批次，或改用组归一化、层归一化",
     "`{name}` erases its input: no sample differs in its output": (
         "`{name}` 抹去了输入：其输出对所有样本都一样"
     ),

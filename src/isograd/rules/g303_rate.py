@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from isograd.records import Evidence, Finding, Training
-from isograd.records.training import FELL, STANDARD_ERRORS, Replay, end_of
+from isograd.records.training import FELL, STANDARD_ERRORS, Replay, end_of, thrown_up
 from isograd.rules import proof
 from isograd.rules.case import Case
 
@@ -79,7 +79,7 @@ def check(case: Case) -> Iterator[Finding]:
     if not helped:
         return
     factor = min(helped, key=lambda f: helped[f])
-    if factor < 1 and case.learns_later:
+    if factor < 1 and case.learns_later and not _beaten(training, helped[factor], share):
         return  # a plateau that it leaves by itself
     other = proof.specific(case)
     if other is not None and other.end() < (1 + GAIN_LOW) * helped[factor]:
@@ -109,6 +109,12 @@ def check(case: Case) -> Iterator[Finding]:
         confidence=0.9,
         step=len(training.loss) - 1,
     )
+
+
+def _beaten(training: Training, end: float, share: float) -> bool:
+    """True for a start that throws the loss far up and is not made good in the time after it."""
+    longer = [r.end() for r in training.replays if r.change == "longer"]
+    return thrown_up(training.loss) and end < (1 - share) * min(longer, default=0.0)
 
 
 def _unstable(case: Case, training: Training) -> Iterator[Finding]:
