@@ -176,6 +176,7 @@ class _Runs:
 
     def losses(self, meaning: Any) -> list[float]:
         """Losses after training; by the step of a fix, if one is given."""
+        from isograd.errors import IsogradError
         from isograd.fixes.arms import measured
         from isograd.fixes.kind import carried_out
         from isograd.fixes.rewind import Rewind
@@ -189,7 +190,7 @@ class _Runs:
                 model, step = new.model, new.step
             try:
                 value = math.inf if broke else measured(model, step, Rewind(step))[0]
-            except RuntimeError:
+            except (IsogradError, RuntimeError, IndexError, ValueError):
                 value = math.inf
             got.append(value)
         return got
@@ -198,6 +199,7 @@ class _Runs:
 def _run(case: Case, seed: int, change: Callable[[Any], Any] | None) -> tuple[Training, Any, bool]:
     import torch
 
+    from isograd.errors import IsogradError
     from isograd.fixes.setup import Setup
 
     training = case(seed)
@@ -209,7 +211,7 @@ def _run(case: Case, seed: int, change: Callable[[Any], Any] | None) -> tuple[Tr
             setup = change(setup)
         for _ in range(training.judged_after):
             setup.iterate()
-    except RuntimeError:
+    except (IsogradError, RuntimeError, IndexError, ValueError):
         broke = True
     return training, setup, broke
 

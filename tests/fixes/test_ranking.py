@@ -76,10 +76,13 @@ def test_what_was_not_proven_on_fresh_seeds_says_why():
         (True, "interrupted before the proof"),
     ):
         (trial,) = ranked([first], unchanged, {}, DIAGNOSIS, interrupted)
-        assert (trial.verdict, trial.reason) == ("no better", reason)
+        assert (trial.verdict, trial.reason) == ("not judged", reason)
     first.first = arm(1.99)
     (trial,) = ranked([first], unchanged, {}, DIAGNOSIS, False)
-    assert trial.reason == "no better than no change on the first seed"
+    assert (trial.verdict, trial.reason) == (
+        "no better",
+        "no better than no change on the first seed",
+    )
     first.first = arm(2.6)
     (trial,) = ranked([first], unchanged, {}, DIAGNOSIS, False)
     assert (trial.verdict, trial.seeds) == ("worse", 0)
@@ -87,7 +90,7 @@ def test_what_was_not_proven_on_fresh_seeds_says_why():
 
 def test_without_a_check_of_the_copy_nothing_is_proven():
     unchecked = candidate(0, "good", 0.5, remaining=None)
-    assert order(unchecked) == [("good", "no better")]
+    assert order(unchecked) == [("good", "not judged")]
 
 
 def test_the_before_and_after_are_medians_with_their_range():
