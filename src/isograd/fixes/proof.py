@@ -81,6 +81,8 @@ def _fresh(session: Session, finalists: Sequence[Candidate], fresh: range, check
 
     def took(position: int, outcome: Outcome) -> None:
         what, which, seed = plan[position]
+        if what == "check" and outcome.late:
+            return
         if what == "check" and outcome.reason:
             which.reason = f"the fixed copy cannot be checked: {outcome.reason}"
         elif what == "check":

@@ -83,6 +83,7 @@ ZH = {
     "clip the gradient at {limit}": "把梯度裁剪到 {limit}",
     "clip the norm of the gradient at {limit}": "把梯度的范数裁剪到 {limit}",
     "momentum {value}": "动量 {value}",
+    "no momentum": "不用动量",
     "no weight decay": "不用权重衰减",
     "weight decay {value}": "权重衰减 {value}",
     "betas 0.9 and 0.999": "betas 取 0.9 和 0.999",
@@ -136,7 +137,13 @@ ZH = {
     "build {n} weights once, not in each forward pass": (
         "{n} 个权重只构建一次，而不是每次前向都构建"
     ),
+    "GradScaler with its default {arguments}": "GradScaler 的 {arguments} 取默认值",
+    "return the loss itself, not a new tensor of its value": (
+        "返回损失本身，而不是用它的值新建的张量"
+    ),
     # How each is taken back.
+    "Return the new tensor.": "返回新建的张量。",
+    "Put the arguments back.": "恢复这些参数。",
     "Put {what} back.": "恢复 {what}。",
     "Put the activation back.": "恢复原来的激活函数。",
     "Put the rate back.": "恢复学习率。",
