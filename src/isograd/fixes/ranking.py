@@ -21,7 +21,7 @@ _ALIKE = 1.5
 _ALIKE_SCORE = 0.01
 # So are answers of the same score where this share of what the best gains is gained: a training
 # loss of 0.002 is no better in use than one of 0.02, and likelier to be learnt by heart.
-_GAINED = 0.95
+_GAINED = 0.975
 # A loss that counts answers; of others the score is a function of the loss.
 _ANSWERS = frozenset(
     "cross_entropy nll_loss binary_cross_entropy binary_cross_entropy_with_logits".split()
