@@ -136,7 +136,10 @@ class Session:
         deadline: float | None = None,
         learns: bool = False,
     ) -> list[Outcome]:
-        """Outcomes of calls, in their order; `took` is told each as it comes in."""
+        """Outcomes of calls, in their order; `took` is told each as it comes in.
+
+        After `deadline` none begins; those that run may end, as there is a time for all.
+        """
         got: dict[int, Outcome] = {}
         self.options.progress(stage, 0, len(calls))
         began = time.monotonic()
@@ -145,8 +148,9 @@ class Session:
             jobs=self.options.jobs,
             backend=self.backend,
             limit=self.plan.each,
-            deadline=min(deadline or self.plan.deadline, self.plan.deadline),
+            deadline=self.plan.deadline,
             rewind=self.rewind,
+            begin=deadline or self.plan.deadline,
         ):
             got[outcome.index] = outcome
             took(outcome.index, outcome)
