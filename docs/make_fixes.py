@@ -34,8 +34,8 @@ GROUPS = (
     ("Activation", "activation leaky-slope tailored-activation output-activation"),
     (
         "Architecture",
-        "add-norm pre-norm norm-settings layer-norm residual-connection attention-scale sdpa-scale "
-        "qk-norm logit-soft-cap mask-floor dropout",
+        "add-norm pre-norm norm-settings norm-of-one layer-norm residual-connection "
+        "attention-scale sdpa-scale qk-norm logit-soft-cap mask-floor dropout",
     ),
     (
         "Optimisation",

@@ -51,7 +51,7 @@ def test_proven_before_unproven_before_worse_before_failed():
 def test_the_lower_loss_first_and_the_simpler_where_they_are_alike():
     a = candidate(0, "complex", 0.50, weight=2.0)
     b = candidate(1, "simple", 0.52, weight=0.5)
-    c = candidate(2, "weak", 0.90, weight=0.1)
+    c = candidate(2, "weak", 1.10, weight=0.1)
     assert [title for title, _ in order(a, b, c)] == ["simple", "complex", "weak"]
 
 
@@ -133,5 +133,5 @@ def test_what_stays_stable_in_a_longer_training_is_first():
         together(1, 0.1, ("breaks", {}), longer=1.8),
     )
     assert [title for title, _ in order(steady, breaks)] == ["steady", "breaks"]
-    steady.longer = None  # then there is nothing to compare
+    steady.longer = breaks.longer = None  # then there is nothing to compare
     assert [title for title, _ in order(steady, breaks)] == ["breaks", "steady"]

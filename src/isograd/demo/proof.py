@@ -15,6 +15,7 @@ from isograd.records.fix import Fix, Trial
 
 Step = Callable[[nn.Module], Tensor]
 PREFIX = "isograd fix: "
+STEPS = 100
 
 
 def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
@@ -38,7 +39,8 @@ def trials(seed: int, step: Step, diagnosis: Diagnosis, seconds: float) -> list[
         The best first; none where nothing is wrong.
     """
     model = classic.build(seed)
-    return api.fix(model, step, optimizer_of(model), diagnosis=diagnosis, time_limit=seconds)
+    optimizer = optimizer_of(model)
+    return api.fix(model, step, optimizer, diagnosis=diagnosis, steps=STEPS, time_limit=seconds)
 
 
 def as_change(fix: Fix, step: Step) -> Change:

@@ -17,7 +17,7 @@ from isograd.records import Comparison, Diagnosis, History, Remedy
 
 SEED = 0  # the first seed with both numbers in the middle half of 100: benchmarks/demo_seeds.py
 FIRST = "hidden1.bias"
-TRIALS = 30.0  # seconds
+TRIALS = 45.0  # seconds at most; a third of it where nothing else runs
 
 
 def run(

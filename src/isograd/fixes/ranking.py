@@ -16,12 +16,15 @@ from isograd.records.fix import Measured, Part, Trial
 
 _ORDER = {"proven": 0, "not judged": 1, "no better": 2, "worse": 3, "failed": 4}
 # Losses within this factor, or scores within this distance, are alike: the simpler fix wins. Losses
-# of a net that learns well fall by such factors within some steps.
-_ALIKE = 1.5
+# of a net that learns well fall by such factors within some steps, and differ so between seeds.
+_ALIKE = 2.0
 _ALIKE_SCORE = 0.01
 # So are answers of the same score where this share of what the best gains is gained: a training
 # loss of 0.002 is no better in use than one of 0.02, and likelier to be learnt by heart.
 _GAINED = 0.975
+# Steps after which nets of this size are usually judged; a longer training that ends higher by this
+# relative difference, half as high again, is falling apart.
+_USUAL, _UNSTABLE = 150, 0.2
 # A loss that counts answers; of others the score is a function of the loss.
 _ANSWERS = frozenset(
     "cross_entropy nll_loss binary_cross_entropy binary_cross_entropy_with_logits".split()
@@ -37,11 +40,11 @@ def ranked(
 ) -> list[Trial]:
     """Judge all candidates and put the best first.
 
-    Proven before unproven; among proven ones those whose copy raises no alarm any more. Then by the
-    loss after the longer training, where all proven ones had one, and by simplicity where that is
-    alike. Without a longer training the worst seed counts, and a rise of the learning rate comes
-    behind the same fix without it: it is faster in any short training, and whether it stays
-    stable shows only later.
+    Proven before unproven; among proven ones those whose copy raises no alarm any more. Behind come
+    those that a longer training shows to be unstable, and a rise of the learning rate on top of
+    a fix that is proven without it: it is faster in any short training, and learns small data by
+    heart. Then by the loss on the worst seed, or after the longer training where the others were
+    short, and by simplicity where that is alike.
     """
     made = [
         (c, _trial(c, unchanged, randoms, diagnosis, interrupted))
@@ -49,7 +52,8 @@ def ranked(
         if not c.partner
     ]
     good = [(c, t) for c, t in made if t.verdict == "proven"]
-    lasting = all(c.longer is not None for c, _ in good)
+    # What ranks is a training of about the usual length; a short one is worth less than a longer.
+    lasting = all(c.longer is not None and _brief(c) for c, _ in good)
 
     def reading(candidate: Candidate, trial: Trial) -> Reading:
         if lasting and candidate.longer is not None:
@@ -74,7 +78,7 @@ def ranked(
 
     def rides(candidate: Candidate) -> bool:
         """True for a mere rise of the rate on top of what is proven without it."""
-        return not lasting and any(less in proven for less in without_rise(candidate))
+        return any(less in proven for less in without_rise(candidate))
 
     best: dict[bool, tuple[float, float | None]] = {}
     for alarming in (False, True):
@@ -106,13 +110,27 @@ def ranked(
         return (
             _ORDER[trial.verdict],
             bool(alarms(trial)) if trial.verdict == "proven" else 0,
-            trial.verdict == "proven" and rides(candidate),
+            trial.verdict == "proven" and (rides(candidate) or _unstable(candidate)),
             not similar,
             candidate.weight if similar else 0.0,
             now,
         )
 
     return [trial for _, trial in sorted(made, key=key)]
+
+
+def _brief(candidate: Candidate) -> bool:
+    return any(len(arm.curve) < _USUAL for arm in candidate.arms.values())
+
+
+def _unstable(candidate: Candidate) -> bool:
+    """True if the longer training ends clearly above the worst of the shorter ones."""
+    if candidate.longer is None or not candidate.arms:
+        return False
+    own = candidate.meaning is not None
+    late = verdict.readings([candidate.longer], candidate.meaning, own=own)[0][0]
+    early = max(r[0] for r in verdict.readings([*candidate.arms.values()], candidate.meaning, own))
+    return verdict.relative(early, late) < -_UNSTABLE
 
 
 class _Pairs:

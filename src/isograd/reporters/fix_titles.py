@@ -141,7 +141,9 @@ ZH = {
     "return the loss itself, not a new tensor of its value": (
         "返回损失本身，而不是用它的值新建的张量"
     ),
+    "no norm over one number at {paths}": "{paths} 处不要对单个数做归一化",
     # How each is taken back.
+    "Put the norms back.": "恢复归一化。",
     "Return the new tensor.": "返回新建的张量。",
     "Put the arguments back.": "恢复这些参数。",
     "Put {what} back.": "恢复 {what}。",

@@ -19,14 +19,24 @@ from isograd.records.fix import Fix
 
 _SMALLEST = 1e-12
 _ONE_UNIT = 10.0
+_BATCHES = 8
 
 
 class Standardise:
-    """A forward pre-hook that standardises each input with the moments of its first batch."""
+    """A forward pre-hook that standardises each input with the moments of some batches.
 
-    def __init__(self, whole: bool = False) -> None:
+    Args:
+        whole: All features with one mean and one deviation.
+        batches: Inputs of some batches, by position or name; without them those of the first.
+    """
+
+    def __init__(self, whole: bool = False, batches: dict[Any, list[Tensor]] | None = None) -> None:
         self._known: dict[Any, tuple[Tensor, Tensor]] = {}
         self._whole = whole
+        for key, values in (batches or {}).items():
+            shapes = {v.shape[1:] for v in values}
+            if len(shapes) == 1 and all(map(_is_scaled, values)):
+                self._scaled(key, torch.cat(values))
 
     def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Scale them all."""
@@ -36,7 +46,7 @@ class Standardise:
         )
 
     def _scaled(self, key: Any, value: Any) -> Any:
-        if not isinstance(value, Tensor) or not value.is_floating_point() or value.dim() < 2:
+        if not _is_scaled(value):
             return value
         kept = 1 if value.dim() >= 4 else value.dim() - 1
         dims = [d for d in range(value.dim()) if d != kept or self._whole]
@@ -46,6 +56,10 @@ class Standardise:
             self._known[key] = mean, torch.where(small, torch.ones_like(std), std)
         mean, std = self._known[key]
         return (value - mean) / std
+
+
+def _is_scaled(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.dim() >= 2
 
 
 @register
@@ -87,7 +101,7 @@ class InputScale(Kind):
 
     def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
         """A hook on the model."""
-        hook = Standardise(parameters.get("whole", False))
+        hook = Standardise(parameters.get("whole", False), _entering(setup, _BATCHES))
         setup.model.register_forward_pre_hook(hook, with_kwargs=True)
         return setup
 
@@ -98,26 +112,39 @@ class InputScale(Kind):
         file.insert(None, after, _line(name, p["rank"], p.get("whole", False)))
 
 
+def _entering(setup: Setup, batches: int) -> dict[Any, list[Tensor]]:
+    """Floating-point inputs of a model in some batches, by position or name.
+
+    The step runs on a copy; what it keeps in its variables is put back.
+    """
+    seen: dict[Any, list[Tensor]] = {}
+
+    def note(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        for key, value in (*enumerate(args), *kwargs.items()):
+            if _is_scaled(value):
+                seen.setdefault(key, []).append(value.detach().clone())
+
+    rewind = Rewind(setup.step, setup.train_step)
+    try:
+        twin = setup.copied()
+        twin.model.register_forward_pre_hook(note, with_kwargs=True)
+        with torch.no_grad():
+            for _ in range(batches):
+                setup.step(twin.model)
+    except Exception:  # `Fix.apply` has no step; what cannot run shows it in its trial
+        seen.clear()
+    finally:
+        rewind.restore()
+    return seen
+
+
 @once
 def _of_one_unit(setup: Setup) -> bool:
     """True if the features of the first input span like ranges: their largest entries are alike.
 
     The step runs once on a copy.
     """
-    seen: list[Tensor] = []
-
-    def note(_: Any, args: tuple[Any, ...]) -> None:
-        seen.extend(a.detach() for a in args if isinstance(a, Tensor))
-
-    twin, rewind = setup.copied(), Rewind(setup.step, setup.train_step)
-    twin.model.register_forward_pre_hook(note)
-    try:
-        with torch.no_grad():
-            setup.step(twin.model)
-    except Exception:  # what cannot run here shows it in its trial
-        return False
-    finally:
-        rewind.restore()
+    seen = _entering(setup, 1).get(0, [])
     if not seen or not seen[0].is_floating_point() or seen[0].dim() < 2:
         return False
     largest = seen[0].float().abs().flatten(0, -2).amax(0)
