@@ -34,20 +34,24 @@ GROUPS = (
     ("Activation", "activation leaky-slope tailored-activation output-activation"),
     (
         "Architecture",
-        "add-norm pre-norm norm-settings residual-connection attention-scale qk-norm "
-        "logit-soft-cap mask-floor dropout",
+        "add-norm pre-norm norm-settings norm-of-one layer-norm residual-connection "
+        "attention-scale sdpa-scale qk-norm logit-soft-cap mask-floor dropout",
     ),
     (
         "Optimisation",
         "learning-rate sharpness-rate range-test layer-rates warm-up rate-limits clipping momentum "
         "betas epsilon maximize weight-decay owned-parameters module-list thaw zero-grad "
-        "more-batches divide-accumulated penalty z-loss",
+        "more-batches skip-outliers divide-accumulated no-writes penalty z-loss",
     ),
-    ("Precision and numbers", "precision loss-scale safe-math double-where missing-values"),
+    (
+        "Precision and numbers",
+        "precision loss-scale scaler-settings safe-math double-where missing-values",
+    ),
     (
         "Head, data and graph",
-        "logits-loss loss-shape loss-sign one-unit softmax-axis transposed input-scale "
-        "target-scale label-range detach enable-grad straight-through",
+        "logits-loss argmax-loss loss-shape loss-sign backward-sign one-unit softmax-axis "
+        "transposed input-scale target-scale label-range detach enable-grad straight-through "
+        "soft-choice build-once loss-graph",
     ),
 )
 PARTS = {"model": "the model", "optimizer": "the optimizer", "step": "the step"}

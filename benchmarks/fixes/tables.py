@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -23,13 +24,32 @@ def line(row: Row) -> str:
     return f"{mark:6}{row['name']:32}{numbers} {row['seconds']:5.0f}s {said[:60]} [{alarms}]{note}"
 
 
-def summary(rows: Sequence[Row]) -> str:
-    """All tables, as Markdown."""
-    return "\n".join((*_rates(rows), "", *_misses(rows), "", *_predicted(rows)))
+def summary(rows: Sequence[Row], all_of: int | None = None) -> str:
+    """All tables, as Markdown.
+
+    Args:
+        rows: What was judged.
+        all_of: How many faults there are.
+    """
+    parts = [*_rates(rows), "", *_misses(rows), "", *_predicted(rows)]
+    if all_of is not None and len(rows) < all_of:
+        parts = [f"{len(rows)} of {all_of} faults, the first in the drawn order.", "", *parts]
+    return "\n".join(parts)
 
 
 def _share(part: int, whole: int) -> str:
     return f"{part} of {whole} ({part / whole:.0%})" if whole else "-"
+
+
+def _interval(part: int, whole: int) -> tuple[float, float]:
+    """Wilson's interval (1927) of a rate."""
+    if not whole:
+        return 0.0, 1.0
+    z, rate = 1.96, part / whole
+    centre = (rate + z * z / (2 * whole)) / (1 + z * z / whole)
+    half = z * math.sqrt(rate * (1 - rate) / whole + z * z / (4 * whole * whole))
+    half /= 1 + z * z / whole
+    return centre - half, centre + half
 
 
 def _rates(rows: Sequence[Row]) -> Iterator[str]:
@@ -43,6 +63,9 @@ def _rates(rows: Sequence[Row]) -> Iterator[str]:
             for key in ("cured", "cured by none", "cured by chance")
         )
         yield f"| {GROUPS[group] if group is not None else 'all'} | {' | '.join(cells)} |"
+    low, high = _interval(sum(bool(row["cured"]) for row in rows), len(rows))
+    yield ""
+    yield f"Cured, with the error of so many faults: {low:.0%} to {high:.0%} (95 %, Wilson)."
     claims = [claim for row in rows for claim in row["claims"]]
     doubtful = sum(not claim["confirmed"] for claim in claims)
     yield ""

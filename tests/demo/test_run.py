@@ -17,7 +17,7 @@ from isograd.records import Diagnosis, Remedy
 def full():
     """The real thing, once: default seed, 500 steps, all remedies."""
     console = Console(file=io.StringIO(), width=80, color_system=None)
-    diagnosis = demo.run(html=None, console=console)
+    diagnosis = demo.run(html=None, console=console, seconds=20)
     return diagnosis, console.file.getvalue()
 
 
@@ -35,6 +35,12 @@ def test_classic_net_stays_at_chance_and_the_best_remedy_exceeds_90_percent(full
     [chosen] = [remedy for remedy in comparison.remedies if remedy.chosen]
     assert chosen.loss == min(remedy.loss for remedy in comparison.remedies)
     assert 1 / 5 < chosen.spread < 5
+
+
+def test_what_is_proven_is_trained_like_the_other_remedies(full):
+    [row] = [r for r in full[0].comparison.remedies if r.name.startswith("isograd fix: ")]
+    assert row.metric > 0.85
+    assert row.loss < full[0].comparison.remedies[0].loss / 5
 
 
 def test_normalising_the_forward_pass_does_not_help_a_sigmoid(full):
@@ -61,10 +67,13 @@ def test_the_cause_is_the_activation_derivative(full):
 
 def test_the_story_names_what_was_measured(full):
     diagnosis, text = full
-    for part in ("hidden1.bias", "activation-derivative", "Remedies", "Before and after"):
+    for part in (
+        *("hidden1.bias", "activation-derivative", "Remedies", "Before and after"),
+        *("isograd fix", "proven"),
+    ):
         assert part in text
     for remedy in diagnosis.comparison.remedies:
-        assert remedy.name in text
+        assert remedy.name.split()[0] in text
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
 
 
@@ -75,10 +84,10 @@ def test_diagnosis_survives_json(full):
 
 def test_same_seed_same_diagnosis(monkeypatch):
     monkeypatch.setattr(remedies, "CHANGES", remedies.CHANGES[:1] + remedies.CHANGES[-1:])
-    first, second = (demo.run(html=None, steps=5, quiet=True) for _ in range(2))
+    first, second = (demo.run(html=None, steps=5, quiet=True, seconds=0) for _ in range(2))
     assert first.comparison == second.comparison
     assert first.snapshot == second.snapshot
-    other = demo.run(html=None, steps=5, seed=1, quiet=True)
+    other = demo.run(html=None, steps=5, seed=1, quiet=True, seconds=0)
     assert other.comparison != first.comparison
 
 
@@ -98,7 +107,7 @@ def test_a_failing_remedy_and_no_winner_are_told(full):
 def test_quiet_prints_nothing_and_writes_the_page(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(remedies, "CHANGES", remedies.CHANGES[:1])
     page = tmp_path / "demo.html"
-    demo.run(html=page, steps=1, quiet=True)
+    demo.run(html=page, steps=1, quiet=True, seconds=0)
     assert capsys.readouterr() == ("", "")
     assert page.read_text(encoding="utf-8").lower().startswith("<!doctype html>")
 

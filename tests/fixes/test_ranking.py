@@ -51,7 +51,7 @@ def test_proven_before_unproven_before_worse_before_failed():
 def test_the_lower_loss_first_and_the_simpler_where_they_are_alike():
     a = candidate(0, "complex", 0.50, weight=2.0)
     b = candidate(1, "simple", 0.52, weight=0.5)
-    c = candidate(2, "weak", 0.90, weight=0.1)
+    c = candidate(2, "weak", 1.10, weight=0.1)
     assert [title for title, _ in order(a, b, c)] == ["simple", "complex", "weak"]
 
 
@@ -76,10 +76,13 @@ def test_what_was_not_proven_on_fresh_seeds_says_why():
         (True, "interrupted before the proof"),
     ):
         (trial,) = ranked([first], unchanged, {}, DIAGNOSIS, interrupted)
-        assert (trial.verdict, trial.reason) == ("no better", reason)
+        assert (trial.verdict, trial.reason) == ("not judged", reason)
     first.first = arm(1.99)
     (trial,) = ranked([first], unchanged, {}, DIAGNOSIS, False)
-    assert trial.reason == "no better than no change on the first seed"
+    assert (trial.verdict, trial.reason) == (
+        "no better",
+        "no better than no change on the first seed",
+    )
     first.first = arm(2.6)
     (trial,) = ranked([first], unchanged, {}, DIAGNOSIS, False)
     assert (trial.verdict, trial.seeds) == ("worse", 0)
@@ -87,7 +90,7 @@ def test_what_was_not_proven_on_fresh_seeds_says_why():
 
 def test_without_a_check_of_the_copy_nothing_is_proven():
     unchecked = candidate(0, "good", 0.5, remaining=None)
-    assert order(unchecked) == [("good", "no better")]
+    assert order(unchecked) == [("good", "not judged")]
 
 
 def test_the_before_and_after_are_medians_with_their_range():
@@ -130,5 +133,5 @@ def test_what_stays_stable_in_a_longer_training_is_first():
         together(1, 0.1, ("breaks", {}), longer=1.8),
     )
     assert [title for title, _ in order(steady, breaks)] == ["steady", "breaks"]
-    steady.longer = None  # then there is nothing to compare
+    steady.longer = breaks.longer = None  # then there is nothing to compare
     assert [title for title, _ in order(steady, breaks)] == ["breaks", "steady"]

@@ -103,9 +103,9 @@ def run(args: argparse.Namespace) -> int:
     only_json = args.json == STDOUT
     shield = contextlib.redirect_stdout(sys.stderr) if only_json else contextlib.nullcontext()
     with shield:
-        diagnosis, trials, sites = _tried(args, lang)
+        diagnosis, trials, sites, seconds = _tried(args, lang)
     chosen = next((t for t in trials if t.proven), None)
-    _report(args, lang, diagnosis, trials, only_json)
+    _report(args, lang, diagnosis, trials, only_json, seconds)
     if page is not None:
         _write_page(page, diagnosis, trials, lang)
     if chosen is not None and (args.patch or args.apply):
@@ -126,7 +126,7 @@ def trial_seconds(spent: float, checking: float) -> float:
     return min(_MOST, max(_LEAST, _WHOLE - spent - checking))
 
 
-def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial], Sites]:
+def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial], Sites, float]:
     began = time.monotonic()
     from isograd import api
     from isograd.cli import check
@@ -152,7 +152,7 @@ def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial],
         )
         rewind.restore()
         if diagnosis.ok:
-            return diagnosis, [], found
+            return diagnosis, [], found, 0.0
         now = time.monotonic()
         limit = args.time_limit or trial_seconds(now - began, now - checking)
         with _bar(lang) as progress:
@@ -170,7 +170,7 @@ def _tried(args: argparse.Namespace, lang: str) -> tuple[Diagnosis, list[Trial],
                 progress=progress,
             )
         rewind.restore()
-    return diagnosis, patching.all_patched(trials, args.target, found), found
+    return diagnosis, patching.all_patched(trials, args.target, found), found, limit
 
 
 @contextlib.contextmanager
@@ -200,6 +200,7 @@ def _report(
     diagnosis: Diagnosis,
     trials: Sequence[Trial],
     only_json: bool,
+    seconds: float,
 ) -> None:
     if args.json is not None:
         data = {
@@ -230,7 +231,7 @@ def _report(
         if finding.alarm:
             console.print(Text(f"{finding.code} {translate(finding.title, lang)}"))
     console.print()
-    console.print(FixReport(trials, lang, full=args.full))
+    console.print(FixReport(trials, lang, full=args.full, seconds=seconds))
     best = next((t for t in trials if t.proven), None)
     if best is not None:
         from isograd.reporters.fix_patch import PatchReport

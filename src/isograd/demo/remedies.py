@@ -6,7 +6,9 @@ None is marked as the right one; `try_all` measures them and `best` compares the
 
 from __future__ import annotations
 
+import functools
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,10 +16,14 @@ from torch import nn
 
 from isograd.demo import classic
 from isograd.demo.digits import Digits
+from isograd.fixes import workers
+from isograd.fixes.rewind import Rewind
 from isograd.records import History, Remedy
 
 Decades = Callable[[nn.Module], float]
 """Decades along the chain to the first layer's bias, of an untrained net."""
+JOBS = 2
+_LONG = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +110,33 @@ def try_all(
         seed: The same for all.
         steps: The same for all.
         decades: Measures the untrained net.
-        tick: Called once per training step.
+        tick: Called once per training that is done.
 
     Returns:
         In the order of `changes`: the numbers, and the training. A change that raises has a
         reason, numbers that are nan, and no training.
     """
-    return [_try(change, data, seed, steps, decades, tick) for change in changes]
+    first = changes[0].build(seed) if changes else nn.Identity()
+    calls = [functools.partial(_try, change, data, seed, steps, decades) for change in changes]
+    found: dict[int, tuple[Remedy, History | None]] = {}
+    for outcome in workers.outcomes(
+        calls,
+        jobs=JOBS,
+        backend=workers.best_backend(first),
+        limit=_LONG,
+        deadline=time.monotonic() + _LONG,
+        rewind=Rewind(),
+    ):
+        name = changes[outcome.index].name
+        found[outcome.index] = (
+            (_failed(name, outcome.reason), None) if outcome.reason else outcome.value
+        )
+        tick()
+    return [found[i] for i in range(len(changes))]
+
+
+def _failed(name: str, reason: str) -> Remedy:
+    return Remedy(name, math.nan, math.nan, math.nan, math.nan, reason=reason)
 
 
 def _try(
@@ -119,15 +145,13 @@ def _try(
     seed: int,
     steps: int,
     decades: Decades,
-    tick: Callable[[], object],
 ) -> tuple[Remedy, History | None]:
     try:
         model = change.build(seed)
         lost = decades(model)
-        history = classic.train(model, data, steps=steps, rate=change.rate, tick=tick)
+        history = classic.train(model, data, steps=steps, rate=change.rate)
     except Exception as error:
-        reason, nan = f"{type(error).__name__}: {error}", math.nan
-        return Remedy(change.name, nan, nan, nan, nan, reason=reason), None
+        return _failed(change.name, f"{type(error).__name__}: {error}"), None
     spread, loss, score = history.spread(), history.loss[-1], history.metric[-1]
     reason = "" if math.isfinite(loss) else "the loss is not finite at the end"
     return Remedy(change.name, spread, lost, loss, score, reason=reason), history

@@ -1,9 +1,9 @@
-"""The printed account of the demo, in six parts. It reads records only."""
+"""The printed account of the demo, in seven parts. It reads records only."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -14,12 +14,20 @@ from rich.text import Text
 
 from isograd.demo import classic
 from isograd.records import Chain, Comparison, Diagnosis, History
+from isograd.records.fix import Trial
 from isograd.reporters import numbers
 
 _BAR = 24
+_SHOWN = 5
 
 
-def tell(console: Console, diagnosis: Diagnosis, seed: int, html: Path | None) -> None:
+def tell(
+    console: Console,
+    diagnosis: Diagnosis,
+    seed: int,
+    html: Path | None,
+    trials: Sequence[Trial] = (),
+) -> None:
     """Print all parts.
 
     Args:
@@ -27,6 +35,7 @@ def tell(console: Console, diagnosis: Diagnosis, seed: int, html: Path | None) -
         diagnosis: Of the classic net, with a comparison.
         seed: That gave the net.
         html: Where the page was written, or None.
+        trials: Of `isograd fix`.
     """
     comparison = diagnosis.comparison
     assert comparison is not None
@@ -35,12 +44,15 @@ def tell(console: Console, diagnosis: Diagnosis, seed: int, html: Path | None) -
         _speeds(comparison.before),
         _product(diagnosis),
         _cause(diagnosis),
+        _trials(trials),
         _remedies(comparison),
         _before_and_after(comparison),
     ):
-        for line in part:
+        lines = list(part)
+        for line in lines:
             console.print(line, highlight=False)
-        console.print()
+        if lines:
+            console.print()
     if html is not None:
         console.print(
             f"The whole measurement on one page: [bold]{escape(str(html))}[/]", soft_wrap=True
@@ -144,10 +156,44 @@ def _cause(diagnosis: Diagnosis) -> Iterator[RenderableType]:
             yield Text(f"-> {advice}")
 
 
-def _remedies(comparison: Comparison) -> Iterator[RenderableType]:
-    yield _heading(4, "Remedies, each measured from the same seed")
+def _trials(trials: Sequence[Trial]) -> Iterator[RenderableType]:
+    if not trials:
+        return
+    yield _heading(4, "isograd fix: tried on copies, proven on seeds that chose nothing")
     rows = Table(box=None, pad_edge=False, header_style="dim")
-    rows.add_column("change", no_wrap=True)
+    rows.add_column("fix", overflow="fold")
+    rows.add_column("verdict", no_wrap=True)
+    for title in ("decades", "loss", "p"):
+        rows.add_column(title, justify="right", no_wrap=True)
+    before = trials[0].before
+    rows.add_row("no change", "", _signed(before.decades), numbers.number(before.loss), "")
+    for trial in trials[:_SHOWN]:
+        p = f"{max(trial.p_value, 1e-3):.1g}" if trial.seeds else ""
+        rows.add_row(
+            escape(trial.fix.title),
+            trial.verdict,
+            _signed(trial.after.decades),
+            numbers.number(trial.after.loss),
+            f"<{p}" if trial.seeds and trial.p_value < 1e-3 else p,
+            style="green" if trial.proven else "",
+        )
+    yield rows
+    steps = max((len(t.after.curve) for t in trials), default=0)
+    yield (
+        f"{len(trials)} fixes, {steps} steps each, beside no change and random changes. Proven: "
+        "better than both on every fresh seed, by a paired test. The first one is trained below "
+        "like the rest."
+    )
+
+
+def _signed(decades: float | None) -> str:
+    return "" if decades is None else numbers.signed(decades)
+
+
+def _remedies(comparison: Comparison) -> Iterator[RenderableType]:
+    yield _heading(5, "Remedies, each measured from the same seed")
+    rows = Table(box=None, pad_edge=False, header_style="dim")
+    rows.add_column("change", overflow="fold")
     for title in ("last/first", "decades", "loss", "accuracy"):
         rows.add_column(title, justify="right")
     rows.add_column("")
@@ -174,7 +220,7 @@ def _remedies(comparison: Comparison) -> Iterator[RenderableType]:
 
 def _before_and_after(comparison: Comparison) -> Iterator[RenderableType]:
     chosen = next((remedy for remedy in comparison.remedies if remedy.chosen), None)
-    yield _heading(5, f"Before and after: {chosen.name}" if chosen else "Before and after")
+    yield _heading(6, f"Before and after: {chosen.name}" if chosen else "Before and after")
     if chosen is None:
         yield "No remedy measured better than no change."
         return

@@ -27,6 +27,8 @@ from isograd.records.fix import Fix
 # it; small batches scatter.
 _BEFORE, _AFTER = 8, 32
 _EVALUATION = 7_654_321
+# What a user's step may raise by itself, beside what isograd says of it.
+_RAISED = (IsogradError, RuntimeError, IndexError, ValueError, TypeError, ArithmeticError)
 Change = Callable[[Setup], Setup]
 Reading = tuple[float, float | None]
 
@@ -81,6 +83,22 @@ def run(
         yardsticks: Fixes that redefine the loss: the trained copy is also measured with each.
         redraw: Draw the initialisation anew, by the seed, before the change.
     """
+    if change is None:
+        try:
+            return _run(setup, None, seed, steps, yardsticks, redraw)
+        except _RAISED:  # a training that cannot run at all is one that breaks at once
+            return _broken(setup, yardsticks or {})
+    return _run(setup, change, seed, steps, yardsticks, redraw)
+
+
+def _run(
+    setup: Setup,
+    change: Change | None,
+    seed: int,
+    steps: int,
+    yardsticks: dict[int, Fix] | None,
+    redraw: bool,
+) -> Arm:
     rewind = Rewind(setup.step, setup.train_step)
     with untouched(setup.model):
         rewind.seed(seed)
@@ -89,19 +107,20 @@ def run(
             draws.redraw(arm.model, seed)
         if change is not None:
             arm = change(arm)
-        start, start_score = measured(arm.model, setup.step, rewind, _BEFORE)
+        other = arm.step is not setup.step
+        start, start_score = _by_the_users(other, arm.model, setup.step, rewind, _BEFORE)
         own_start = start, start_score
-        if arm.step is not setup.step:
+        if other:
             own_start = measured(arm.model, arm.step, rewind, _BEFORE)
         rewind.restore()
         rewind.seed(seed)
         began = time.perf_counter()
         curve, seconds, broke = _trained(arm, steps)
         lasted = time.perf_counter() - began
-        loss, score = measured(arm.model, setup.step, rewind)
+        loss, score = _by_the_users(other, arm.model, setup.step, rewind)
         loss = math.inf if broke else loss
         own = loss, score
-        if arm.step is not setup.step and not broke:
+        if other and not broke:
             own = measured(arm.model, arm.step, rewind)
         redefined: dict[int, Reading] = {}
         for key, fix in (yardsticks or {}).items():
@@ -121,6 +140,36 @@ def run(
             redefined,
             lasted,
         )
+
+
+def _broken(setup: Setup, yardsticks: dict[int, Fix]) -> Arm:
+    """A training that raises as it stands."""
+    nothing: Reading = (math.inf, None)
+    entries = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
+    return Arm(
+        (),
+        math.inf,
+        math.inf,
+        None,
+        None,
+        entries,
+        0.0,
+        nothing,
+        nothing,
+        dict.fromkeys(yardsticks, nothing),
+    )
+
+
+def _by_the_users(
+    other: bool, model: nn.Module, step: Step, rewind: Rewind, batches: int = _AFTER
+) -> Reading:
+    """By the user's step; with a fix that has another one it may be what raises."""
+    try:
+        return measured(model, step, rewind, batches)
+    except _RAISED:
+        if not other:
+            raise
+        return math.inf, None
 
 
 def _by_the_step_of(fix: Fix, arm: Setup, setup: Setup, rewind: Rewind) -> Reading | None:

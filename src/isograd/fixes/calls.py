@@ -6,6 +6,7 @@ name and by the line of the user's source that makes it.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -15,8 +16,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from isograd.capture.places import user_frame
+from isograd.fixes.rewind import Rewind
 from isograd.fixes.setup import Setup
 
+_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 # Called with the function, its arguments and keywords; returns what stands for the result.
 Replacement = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
@@ -50,12 +53,14 @@ class Replaced(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _here(self) -> bool:
-        frame = user_frame(sys._getframe(2))
-        while frame is not None and frame.f_code.co_filename == __file__:
+        return _tail(self.line(3) or "") in self._lines
+
+    def line(self, depth: int = 2) -> str | None:
+        """The innermost line of the user's source that is running, as `file.py:42`."""
+        frame = user_frame(sys._getframe(depth))
+        while frame is not None and frame.f_code.co_filename.startswith(_OURS):
             frame = user_frame(frame.f_back)
-        if frame is None:
-            return False
-        return _tail(f"{frame.f_code.co_filename}:{frame.f_lineno}") in self._lines
+        return None if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def name_of(func: Any) -> str:
@@ -111,3 +116,38 @@ def around(setup: Setup, make: Callable[[], TorchFunctionMode]) -> Setup:
 
         setup.train_step = whole
     return setup
+
+
+def where_made(setup: Setup, make: Callable[[], TorchFunctionMode], names: Iterable[str]) -> Any:
+    """How to open a mode: `inside` the model if it makes one of the calls, or else `around`.
+
+    What changes the answers of a model must be open wherever the model runs, also in evaluation.
+
+    Args:
+        setup: Its step runs once on a copy.
+        make: Gives the mode.
+        names: Of the calls.
+    """
+    twin, wanted = setup.copied(), frozenset(names)
+    seen: list[str] = []
+
+    class Seen(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            if name_of(func) in wanted:
+                seen.append(name_of(func))
+            return func(*args, **(kwargs or {}))
+
+    inside(twin.model, Seen)
+    rewind = Rewind(setup.step, setup.train_step)
+    try:
+        setup.step(twin.model)
+    except Exception:  # what cannot run here shows it in its trial
+        seen.clear()
+    finally:
+        rewind.restore()
+    if seen:
+        inside(setup.model, make)
+        return setup
+    return around(setup, make)

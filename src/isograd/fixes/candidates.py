@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -159,18 +159,6 @@ def combined(key: int, first: Candidate, second: Candidate) -> Candidate:
 def names(candidate: Candidate) -> frozenset[str]:
     """What a fix consists of."""
     return frozenset(repr((p.name, p.parameters)) for p in candidate.fix.parts or (candidate.fix,))
-
-
-def rises(fix: Fix) -> bool:
-    """True for a fix that does nothing but multiply the learning rate by more than 1."""
-    return set(fix.parameters) == {"factor", "rates"} and fix.parameters["factor"] > 1
-
-
-def without_rise(candidate: Candidate) -> Iterator[frozenset[str]]:
-    """What is left of a combination without a part that raises the rate."""
-    for part in candidate.fix.parts:
-        if rises(part):
-            yield names(candidate) - {repr((part.name, part.parameters))}
 
 
 def settings_changed(fix: Fix, setup: Setup) -> frozenset[str]:

@@ -17,11 +17,12 @@ from typing import Any
 
 from isograd.capture.probe import probe
 from isograd.fixes.arms import Arm
-from isograd.fixes.candidates import Candidate, Probed, combined, measured, neighbouring, rises
+from isograd.fixes.candidates import Candidate, Probed, combined, measured, neighbouring
 from isograd.fixes.kind import carried_out
 from isograd.fixes.plan import FEWEST, SCREENED, SCREENED_NEAR
 from isograd.fixes.proof import prove
 from isograd.fixes.ranking import ranked
+from isograd.fixes.rates import is_rate, rate_times, rises
 from isograd.fixes.session import SCREEN, Check, Session
 from isograd.fixes.session import Options as Options
 from isograd.fixes.setup import Setup
@@ -30,6 +31,8 @@ from isograd.records import Diagnosis
 from isograd.records.fix import Trial
 
 _PARTNERS = 6
+# Rounds of rates beside the best one.
+_REFINED = 2
 _PARTS = 3
 # A part must improve the relative difference by this to be added: the loss falls by 18 %. What
 # helps less is not worth its risk: a higher rate that is unstable shows it after the trial.
@@ -77,6 +80,7 @@ class _Search(Session):
             near = neighbouring(self.setup, self.diagnosis, self.candidates)
             self.candidates += near
             self._screen(near, self.plan.after(SCREENED_NEAR))
+        self._refine()
         self._combine()
         # Partners that stand in no combination were never meant to stand alone.
         self.candidates = [c for c in self.candidates if not c.partner]
@@ -133,11 +137,29 @@ class _Search(Session):
         self.rewind.restore()
         return probed, self.arm(candidate.fix, SCREEN, self.plan.steps, {})
 
+    def _refine(self) -> None:
+        """Where a rate is best, the rates beside it: they are tried a decade apart at first."""
+        for _ in range(_REFINED):
+            best = max(self.candidates, key=self.order, default=None)
+            if best is None or self.merit(best) <= 0 or not is_rate(best.fix):
+                return
+            known = {c.fix.parameters["factor"] for c in self.candidates if is_rate(c.fix)}
+            near = [
+                c
+                for factor in (best.fix.parameters["factor"] * f for f in (3.0, 1 / 3))
+                if not any(0.6 < factor / f < 1.6 for f in known)
+                for c in rate_times(self.setup, best, factor, next(self.keys))
+            ]
+            if not near:
+                return
+            self.candidates += near
+            self._screen(near, self.plan.after(SCREENED_NEAR))
+
     def _combine(self) -> None:
         """Add the fix that helps most to the best one, while it helps."""
         best = max(
             (c for c in self.candidates if c.first is not None and self.merit(c) > 0),
-            key=self.merit,
+            key=self.order,
             default=None,
         )
         pool = [c for c in self.candidates if c.partner or (c is not best and self.merit(c) > 0)]
@@ -152,7 +174,7 @@ class _Search(Session):
                 c for c in pool if c.fix.name not in names and not taken & self.settings(c.fix)
             ]
             partners = [c for c in others if c.partner]
-            others = sorted((c for c in others if not c.partner), key=self.merit, reverse=True)
+            others = sorted((c for c in others if not c.partner), key=self.order, reverse=True)
             chosen = others[: max(2, _PARTNERS - len(partners))] + partners
             # Keys are never used twice: trainings without a change know their readings by them.
             made = [combined(next(self.keys), best, c) for c in chosen[: max(0, room)]]
@@ -161,9 +183,9 @@ class _Search(Session):
             self._screen(made, self.plan.deadline - reserve)
             # A rise of the rate helps in any short training: it waits until nothing else helps.
             plain = [c for c in made if not any(map(rises, c.fix.parts))] or made
-            better = max(plain, key=self.merit)
+            better = max(plain, key=self.order)
             if not self._adds(better, best):
-                better = max(made, key=self.merit)
+                better = max(made, key=self.order)
             if not self._adds(better, best):
                 return
             self.candidates.append(better)

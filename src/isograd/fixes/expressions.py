@@ -49,7 +49,7 @@ def is_module_name(node: ast.expr) -> bool:
 def wrapped(text: str) -> str:
     """In parentheses, unless it is a name, a call or a subscript."""
     node = ast.parse(text.strip(), mode="eval").body
-    plain = isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.Subscript)
+    plain = isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.Subscript | ast.Constant)
     return text if plain else f"({text})"
 
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from isograd.fixes import verdict
-from isograd.fixes.candidates import Candidate, names, without_rise
+from isograd.fixes.candidates import Candidate, names
 from isograd.fixes.control import random_change
 from isograd.fixes.kind import carried_out
 from isograd.fixes.plan import FINALISTS, LONGER
 from isograd.fixes.ranking import judged
+from isograd.fixes.rates import without_rise
 from isograd.fixes.session import FRESH, Session
 from isograd.fixes.setup import Setup
 from isograd.fixes.workers import Outcome
@@ -21,7 +22,7 @@ from isograd.records.fix import Fix, Part
 def prove(session: Session) -> None:
     """Try the best on fresh seeds, and once more where that leaves it open."""
     hopeful = [c for c in session.candidates if session.merit(c) > verdict.LEAST]
-    hopeful.sort(key=session.merit, reverse=True)
+    hopeful.sort(key=session.order, reverse=True)
     seeds = session.options.seeds
     finalists = _plain_too(_varied(hopeful, _finalists(session, len(hopeful))), hopeful)
     if not finalists:
@@ -80,6 +81,8 @@ def _fresh(session: Session, finalists: Sequence[Candidate], fresh: range, check
 
     def took(position: int, outcome: Outcome) -> None:
         what, which, seed = plan[position]
+        if what == "check" and outcome.late:
+            return
         if what == "check" and outcome.reason:
             which.reason = f"the fixed copy cannot be checked: {outcome.reason}"
         elif what == "check":

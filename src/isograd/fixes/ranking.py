@@ -8,15 +8,27 @@ from statistics import median
 
 from isograd.fixes import verdict
 from isograd.fixes.arms import Arm, Reading
-from isograd.fixes.candidates import Candidate, Probed, measured, names, without_rise
+from isograd.fixes.candidates import Candidate, Probed, measured, names
+from isograd.fixes.rates import without_rise
+from isograd.fixes.workers import NO_TIME
 from isograd.records import Diagnosis
 from isograd.records.fix import Measured, Part, Trial
 
-_ORDER = {"proven": 0, "no better": 1, "worse": 2, "failed": 3}
+_ORDER = {"proven": 0, "not judged": 1, "no better": 2, "worse": 3, "failed": 4}
 # Losses within this factor, or scores within this distance, are alike: the simpler fix wins. Losses
-# of a net that learns well fall by such factors within some steps.
-_ALIKE = 1.5
+# of a net that learns well fall by such factors within some steps, and differ so between seeds.
+_ALIKE = 2.0
 _ALIKE_SCORE = 0.01
+# So are answers of the same score where this share of what the best gains is gained: a training
+# loss of 0.002 is no better in use than one of 0.02, and likelier to be learnt by heart.
+_GAINED = 0.975
+# Steps after which nets of this size are usually judged; a longer training that ends higher by this
+# relative difference, half as high again, is falling apart.
+_USUAL, _UNSTABLE = 150, 0.2
+# A loss that counts answers; of others the score is a function of the loss.
+_ANSWERS = frozenset(
+    "cross_entropy nll_loss binary_cross_entropy binary_cross_entropy_with_logits".split()
+)
 
 
 def ranked(
@@ -28,10 +40,11 @@ def ranked(
 ) -> list[Trial]:
     """Judge all candidates and put the best first.
 
-    Proven before unproven; among proven ones those whose copy raises no alarm any more. Behind the
-    same fix without it comes a rise of the learning rate: it is faster in any short training, and
-    whether it stays stable shows only later. Then by the loss after the longer training, where all
-    proven ones had one, or else on the worst seed, and by simplicity where that is alike.
+    Proven before unproven; among proven ones those whose copy raises no alarm any more. Behind come
+    those that a longer training shows to be unstable, and a rise of the learning rate on top of
+    a fix that is proven without it: it is faster in any short training, and learns small data by
+    heart. Then by the loss on the worst seed, or after the longer training where the others were
+    short, and by simplicity where that is alike.
     """
     made = [
         (c, _trial(c, unchanged, randoms, diagnosis, interrupted))
@@ -39,7 +52,8 @@ def ranked(
         if not c.partner
     ]
     good = [(c, t) for c, t in made if t.verdict == "proven"]
-    lasting = all(c.longer is not None for c, _ in good)
+    # What ranks is a training of about the usual length; a short one is worth less than a longer.
+    lasting = all(c.longer is not None and _brief(c) for c, _ in good)
 
     def reading(candidate: Candidate, trial: Trial) -> Reading:
         if lasting and candidate.longer is not None:
@@ -60,38 +74,63 @@ def ranked(
         return len(trial.remaining) if trial.remaining is not None else 99
 
     proven = {names(c) for c, _ in good}
+    counted = any(call.name in _ANSWERS for call in diagnosis.snapshot.losses)
 
     def rides(candidate: Candidate) -> bool:
         """True for a mere rise of the rate on top of what is proven without it."""
         return any(less in proven for less in without_rise(candidate))
 
-    best = {
-        alarming: min(
-            (value(c, t) for c, t in good if bool(alarms(t)) == alarming),
-            default=math.inf,
+    best: dict[bool, tuple[float, float | None]] = {}
+    for alarming in (False, True):
+        some = [(c, t) for c, t in good if bool(alarms(t)) == alarming]
+        top = min(some, key=lambda item: value(*item), default=None)
+        if top is not None:
+            scores = [score for c, t in some if (score := reading(c, t)[1]) is not None]
+            best[alarming] = value(*top), max(scores, default=None)
+
+    def alike(candidate: Candidate, trial: Trial) -> bool:
+        now, (top, highest) = value(candidate, trial), best[bool(alarms(trial))]
+        if by_score:
+            return now <= top + _ALIKE_SCORE
+        if now <= top * _ALIKE if top > 0 else now <= top + abs(top) * (_ALIKE - 1):
+            return True
+        start, score = trial.after.start, reading(candidate, trial)[1]
+        return (
+            counted
+            and score is not None
+            and highest is not None
+            and score >= highest - _ALIKE_SCORE
+            and start - now >= _GAINED * (start - top)
         )
-        for alarming in (False, True)
-    }
 
     def key(item: tuple[Candidate, Trial]) -> tuple[float, ...]:
         candidate, trial = item
         now = value(candidate, trial)
-        top = best[bool(alarms(trial))]
-        if by_score:
-            alike = now <= top + _ALIKE_SCORE
-        else:
-            alike = now <= top * _ALIKE if top > 0 else now <= top + abs(top) * (_ALIKE - 1)
-        alike = alike and trial.verdict == "proven"
+        similar = trial.verdict == "proven" and alike(candidate, trial)
         return (
             _ORDER[trial.verdict],
             bool(alarms(trial)) if trial.verdict == "proven" else 0,
-            trial.verdict == "proven" and rides(candidate),
-            not alike,
-            candidate.weight if alike else 0.0,
+            trial.verdict == "proven" and (rides(candidate) or _unstable(candidate)),
+            not similar,
+            candidate.weight if similar else 0.0,
             now,
         )
 
     return [trial for _, trial in sorted(made, key=key)]
+
+
+def _brief(candidate: Candidate) -> bool:
+    return any(len(arm.curve) < _USUAL for arm in candidate.arms.values())
+
+
+def _unstable(candidate: Candidate) -> bool:
+    """True if the longer training ends clearly above the worst of the shorter ones."""
+    if candidate.longer is None or not candidate.arms:
+        return False
+    own = candidate.meaning is not None
+    late = verdict.readings([candidate.longer], candidate.meaning, own=own)[0][0]
+    early = max(r[0] for r in verdict.readings([*candidate.arms.values()], candidate.meaning, own))
+    return verdict.relative(early, late) < -_UNSTABLE
 
 
 class _Pairs:
@@ -134,7 +173,7 @@ def judged(
     """The verdict on a candidate by its trainings on fresh seeds alone."""
     pairs, meaning = _Pairs(candidate, unchanged, randoms), candidate.meaning
     if pairs.seeds < 2:
-        return verdict.Judged("no better", "no time was left", 1.0)
+        return verdict.Judged("not judged", NO_TIME, 1.0)
     starts = [arm.own_start if meaning is not None else (arm.start, None) for arm in pairs.fixed]
     return verdict.judge(
         verdict.readings(pairs.without, meaning, own=False),
@@ -164,22 +203,23 @@ def _trial(
         outcome, reason, p = found.verdict, found.reason, found.p_value
         errors = [code for level, code in candidate.remaining or () if level == "error"]
         if outcome == "proven" and candidate.remaining is None:
-            outcome, reason = "no better", "there was no time to check the fixed copy"
+            outcome, reason = "not judged", "there was no time to check the fixed copy"
         elif outcome == "proven" and candidate.finding.code in errors:
             outcome, reason = "no better", f"{candidate.finding.code} is still found"
     elif not candidate.reason and candidate.first is not None:
-        outcome, reason = "no better", "not among the best on the first seed"
+        outcome, reason = "not judged", "not among the best on the first seed"
         gain = 0.0
         if base_readings:
             gain = verdict.relative(base_readings[0][0], fixed_readings[0][0])
         if gain < -verdict.LEAST:
             outcome, reason = "worse", "the loss ends higher than without on the first seed"
         elif gain < verdict.LEAST:
-            reason = "no better than no change on the first seed"
+            outcome, reason = "no better", "no better than no change on the first seed"
         elif interrupted:
             reason = "interrupted before the proof"
-    elif not candidate.reason:
-        reason = "interrupted before its trial" if interrupted else "no time was left"
+    elif not candidate.reason or candidate.reason == NO_TIME:
+        outcome = "not judged"
+        reason = "interrupted before its trial" if interrupted else NO_TIME
     return Trial(
         candidate.fix,
         candidate.finding,

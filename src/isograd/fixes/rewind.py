@@ -59,6 +59,11 @@ class Rewind:
                 thing.seed(seed)
 
 
+def reachable(*functions: Callable[..., Any] | None) -> Iterator[Any]:
+    """Generators, cells and containers, variables of objects among them, behind functions."""
+    return _reachable([f for f in functions if f is not None])
+
+
 def _save(thing: Any) -> Callable[[], None]:
     if isinstance(thing, torch.Generator):
         state = thing.get_state()

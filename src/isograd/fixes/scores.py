@@ -98,8 +98,10 @@ def _area(inputs: Tensor, target: Tensor) -> float | None:
     yes, no = inputs[target > middle], inputs[target <= middle]
     if not yes.numel() or not no.numel():
         return None
-    above = (yes[:, None] > no[None]).float().mean() + (yes[:, None] == no[None]).float().mean() / 2
-    return float(above)
+    # By ranks (Mann and Whitney, 1947): pairs would be as many as their product.
+    no = no.sort().values
+    below = torch.searchsorted(no, yes, right=False) + torch.searchsorted(no, yes, right=True)
+    return float(below.double().mean()) / 2 / no.numel()
 
 
 def _correlation(inputs: Tensor, target: Tensor) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -83,16 +84,30 @@ class Session:
         return self._set[key]
 
     def merit(self, candidate: Candidate) -> float:
-        """Relative difference to no change on the first seed; -1 if there is none."""
+        """Relative difference to no change on the first seed; -1 if there is none.
+
+        Where the training breaks as it stands any fix that does not is infinitely better, which
+        says nothing of which is best: then the difference is to the loss before training.
+        """
         base = self.unchanged.get(SCREEN)
         if candidate.first is None or base is None:
             return -1.0
         meaning = candidate.meaning
         if meaning is not None and meaning not in base.redefined:
             return -1.0
-        without = verdict.readings([base], meaning, own=False)[0]
-        fixed = verdict.readings([candidate.first], meaning, own=True)[0]
-        return verdict.relative(without[0], fixed[0])
+        without = verdict.readings([base], meaning, own=False)[0][0]
+        fixed = verdict.readings([candidate.first], meaning, own=True)[0][0]
+        if not math.isfinite(without):
+            without = base.start if meaning is None else candidate.first.own_start[0]
+        return verdict.relative(without, fixed)
+
+    def order(self, candidate: Candidate) -> tuple[float, float]:
+        """To sort by: the merit, and the loss where the relative difference is at its bound."""
+        first = candidate.first
+        if first is None:
+            return -1.0, -math.inf
+        own = candidate.meaning is not None
+        return self.merit(candidate), -(first.own[0] if own else first.loss)
 
     def arm(
         self,
@@ -121,7 +136,10 @@ class Session:
         deadline: float | None = None,
         learns: bool = False,
     ) -> list[Outcome]:
-        """Outcomes of calls, in their order; `took` is told each as it comes in."""
+        """Outcomes of calls, in their order; `took` is told each as it comes in.
+
+        After `deadline` none begins; those that run may end, as there is a time for all.
+        """
         got: dict[int, Outcome] = {}
         self.options.progress(stage, 0, len(calls))
         began = time.monotonic()
@@ -130,8 +148,9 @@ class Session:
             jobs=self.options.jobs,
             backend=self.backend,
             limit=self.plan.each,
-            deadline=min(deadline or self.plan.deadline, self.plan.deadline),
+            deadline=self.plan.deadline,
             rewind=self.rewind,
+            begin=deadline or self.plan.deadline,
         ):
             got[outcome.index] = outcome
             took(outcome.index, outcome)

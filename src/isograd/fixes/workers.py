@@ -72,6 +72,7 @@ def outcomes(
     limit: float,
     deadline: float,
     rewind: Rewind,
+    begin: float = float("inf"),
 ) -> Iterator[Outcome]:
     """Outcomes of calls as they come in.
 
@@ -82,20 +83,22 @@ def outcomes(
         limit: Seconds for each call.
         deadline: `time.monotonic()` after which nothing is begun and what runs is ended.
         rewind: Puts state back after a call in this process.
+        begin: `time.monotonic()` after which nothing is begun; what runs may end.
     """
+    begin = min(begin, deadline)
     if backend == "serial":
-        yield from _serial(calls, limit, deadline, rewind)
+        yield from _serial(calls, limit, deadline, rewind, begin)
     else:
-        yield from _forked(calls, max(1, jobs), limit, deadline)
+        yield from _forked(calls, max(1, jobs), limit, deadline, begin)
 
 
 def _serial(
-    calls: Sequence[Call], limit: float, deadline: float, rewind: Rewind
+    calls: Sequence[Call], limit: float, deadline: float, rewind: Rewind, begin: float
 ) -> Iterator[Outcome]:
     for index, call in enumerate(calls):
         left = min(limit, deadline - time.monotonic())
-        if left <= 0:
-            yield Outcome(index, reason=_late(limit, deadline))
+        if left <= 0 or time.monotonic() >= begin:
+            yield Outcome(index, reason=NO_TIME)
             continue
         try:
             with _alarm(left):
@@ -129,13 +132,15 @@ def _alarm(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _forked(calls: Sequence[Call], jobs: int, limit: float, deadline: float) -> Iterator[Outcome]:
+def _forked(
+    calls: Sequence[Call], jobs: int, limit: float, deadline: float, begin: float
+) -> Iterator[Outcome]:
     context = multiprocessing.get_context("fork")
     waiting = list(enumerate(calls))[::-1]
     running: dict[Connection, tuple[int, Any, float]] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < jobs and time.monotonic() < deadline:
+            while waiting and len(running) < jobs and time.monotonic() < begin:
                 index, call = waiting.pop()
                 ours, theirs = context.Pipe(duplex=False)
                 process = context.Process(target=_child, args=(call, theirs), daemon=True)
@@ -146,7 +151,7 @@ def _forked(calls: Sequence[Call], jobs: int, limit: float, deadline: float) -> 
                 running[ours] = index, process, time.monotonic() + limit
             if not running:
                 for index, _ in waiting[::-1]:
-                    yield Outcome(index, reason=_late(limit, deadline))
+                    yield Outcome(index, reason=NO_TIME)
                 return
             until = min(deadline, *(end for _, _, end in running.values()))
             ready = wait(list(running), timeout=max(0.0, until - time.monotonic()))

@@ -11,7 +11,7 @@ from isograd.records import codec
 from isograd.records.finding import Finding
 
 Part = Literal["model", "optimizer", "step"]
-Verdict = Literal["proven", "no better", "worse", "failed"]
+Verdict = Literal["proven", "not judged", "no better", "worse", "failed"]
 
 # What carries a fix out, by its name; the package with the fixes adds itself here, so that
 # records stay free of torch.
@@ -145,7 +145,8 @@ class Trial:
         before: The training as it stands.
         after: The training with the fix.
         random: The training with random changes of the same part.
-        verdict: `proven`, `no better` (than no change, or than a random one), `worse` or `failed`.
+        verdict: `proven`, `not judged` (better on the first seed or not run, and not tried on
+            fresh ones), `no better` (than no change, or than a random one), `worse` or `failed`.
         reason: Why it is not proven, or what failed; "" if proven.
         p_value: Of the paired test against no change; 1.0 if it was not made.
         seeds: Number of fresh seeds behind the verdict.

@@ -62,6 +62,14 @@ ZH = {
     "dropout {p}": "丢弃率 {p}",
     # Optimisation.
     "learning rate {rate} ({factor} times)": "学习率 {rate}（{factor} 倍）",
+    "learning rate {rate} ({factor} times: steps of {ratio} of the weights)": (
+        "学习率 {rate}（{factor} 倍：每步为权重的 {ratio}）"
+    ),
+    "the loop's learning rate at {rate} instead of {old} ({factor} times)": (
+        "循环所设的学习率取 {rate}，而不是 {old}（{factor} 倍）"
+    ),
+    "the loop's learning rate at {rate} instead of {old} ({factor} times: steps of {ratio} of the "
+    "weights)": "循环所设的学习率取 {rate}，而不是 {old}（{factor} 倍：每步为权重的 {ratio}）",
     "learning rate {rate} (by a range test)": "学习率 {rate}（由范围测试得到）",
     "learning rate {rate} (half of what the curvature allows (sharpness {sharpness}))": (
         "学习率 {rate}（曲率允许值的一半，锐度 {sharpness}）"
@@ -75,6 +83,7 @@ ZH = {
     "clip the gradient at {limit}": "把梯度裁剪到 {limit}",
     "clip the norm of the gradient at {limit}": "把梯度的范数裁剪到 {limit}",
     "momentum {value}": "动量 {value}",
+    "no momentum": "不用动量",
     "no weight decay": "不用权重衰减",
     "weight decay {value}": "权重衰减 {value}",
     "betas 0.9 and 0.999": "betas 取 0.9 和 0.999",
@@ -110,7 +119,33 @@ ZH = {
     "keep the graph: no detach at {line}": "保留计算图：{line} 处不要 detach",
     "run {roots} with gradients on": "在开启梯度时运行 {roots}",
     "straight-through gradient of {op}": "{op} 使用直通梯度",
+    "{op} with the gradient of a steep {surrogate}": "{op} 使用陡峭的 {surrogate} 的梯度",
+    "softmax weights instead of the choice by argmax": "用 softmax 权重代替 argmax 的选择",
+    "the choice by argmax with the gradient of its softmax": (
+        "保留 argmax 的选择，但使用其 softmax 的梯度"
+    ),
+    "cross_entropy of the logits instead of the loss on argmax": (
+        "对 logits 用 cross_entropy，代替对 argmax 的损失"
+    ),
+    "attention scale {how}": "注意力的缩放为 {how}",
+    "attention scale {factor} times what it is": "注意力的缩放为现在的 {factor} 倍",
+    "no {calls} of weights in the loop": "循环中不要对权重做 {calls}",
+    "go backward from the loss, not from its negative": "从损失本身反向传播，而不是从它的相反数",
+    "leave out batches with {what}": "不计入这样的批次：{what}",
+    "scale the inputs as a whole": "整体缩放输入",
+    "layer norms in the place of {n} batch norms": "用层归一化代替 {n} 个批归一化",
+    "build {n} weights once, not in each forward pass": (
+        "{n} 个权重只构建一次，而不是每次前向都构建"
+    ),
+    "GradScaler with its default {arguments}": "GradScaler 的 {arguments} 取默认值",
+    "return the loss itself, not a new tensor of its value": (
+        "返回损失本身，而不是用它的值新建的张量"
+    ),
+    "no norm over one number at {paths}": "{paths} 处不要对单个数做归一化",
     # How each is taken back.
+    "Put the norms back.": "恢复归一化。",
+    "Return the new tensor.": "返回新建的张量。",
+    "Put the arguments back.": "恢复这些参数。",
     "Put {what} back.": "恢复 {what}。",
     "Put the activation back.": "恢复原来的激活函数。",
     "Put the rate back.": "恢复学习率。",
@@ -119,6 +154,14 @@ ZH = {
     "Put the dtype back.": "恢复数据类型。",
     "Put it back.": "恢复原样。",
     "Remove {what}.": "删去 {what}。",
+    "Choose by argmax again.": "重新用 argmax 选择。",
+    "Put the loss on argmax back.": "恢复对 argmax 的损失。",
+    "Put the scale back.": "恢复缩放。",
+    "Write to the weights again.": "重新写入权重。",
+    "Put the sign back.": "恢复符号。",
+    "Count all batches.": "计入所有批次。",
+    "Put the batch norms back.": "恢复批归一化。",
+    "Build it in the forward pass again.": "重新在前向中构建。",
     "Remove the line.": "删去这一行。",
     "Remove the lines.": "删去这些行。",
     "Remove the loop.": "删去这个循环。",

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-_MARKS = {"proven": "bold green", "no better": "yellow", "worse": "red", "failed": "red"}
+_MARKS = {
+    "proven": "bold green",
+    "not judged": "cyan",
+    "no better": "yellow",
+    "worse": "red",
+    "failed": "red",
+}
+# Reasons of trials that ended because the time for all of them was up.
+_LATE = ("no time was left", "there was no time to check the fixed copy")
 _SHOWN = 8
 _COLUMNS = ("for", "decades (theory)", "spread", "loss", "score", "time", "p")
 
@@ -27,13 +35,22 @@ class FixReport:
         trials: What to show, the best first.
         lang: `en` or `zh`.
         full: Show all trials.
+        seconds: The time that they had; None if it is not known.
 
     Raises:
         ValueError: If there is no such language.
     """
 
-    def __init__(self, trials: Sequence[Trial], lang: str = "en", *, full: bool = False) -> None:
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        lang: str = "en",
+        *,
+        full: bool = False,
+        seconds: float | None = None,
+    ) -> None:
         self._trials, self._lang, self._full = trials, lang, full
+        self._seconds = seconds
         self._say = speaker(lang, ZH)
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[RenderableType]:
@@ -45,6 +62,16 @@ class FixReport:
             return
         proven = [t for t in trials if t.proven]
         yield Text(verdict(trials, say, self._lang), "bold green" if proven else "bold")
+        late = sum(t.reason in _LATE for t in trials)
+        if late and self._seconds is not None:
+            hint = say(
+                "Time was up: {n} of {all} fixes were not tried to the end. Give `--time-limit` "
+                "more than the {seconds} seconds, or fewer `--steps`.",
+                n=late,
+                all=len(trials),
+                seconds=f"{self._seconds:.3g}",
+            )
+            yield Text(hint, "yellow")
         yield Text()
         most = max(_SHOWN, len(proven))
         shown = trials if self._full else trials[:most]

@@ -14,9 +14,15 @@ ZH = {
     "loss": "损失",
     "score": "得分",
     "proven": "已证实",
+    "not judged": "未作评判",
     "no better": "并不更好",
     "worse": "更差",
     "failed": "失败",
+    "Time was up: {n} of {all} fixes were not tried to the end. Give `--time-limit` more than the "
+    "{seconds} seconds, or fewer `--steps`.": (
+        "时间已到：{all} 个修复中有 {n} 个没有试完。请让 `--time-limit` 大于 {seconds} 秒，"
+        "或减少 `--steps`。"
+    ),
     "no change": "不改动",
     "random change": "随机改动",
     "fixed": "修复后",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,6 +40,7 @@ class LearningRate(Kind):
             return
         direct = case.finding.code in self.cures or case.finding.cause in self.cures
         factors = list(_FACTORS if direct else _AROUND)
+        reached: dict[float, float] = {}
         training = case.training
         if training is not None and direct:
             best = [r for r in training.replays if r.change == "rate"]
@@ -47,19 +49,38 @@ class LearningRate(Kind):
             ratio = training.update_ratio()
             if 0 < ratio < 1e-5:
                 factors += [wanted / ratio for wanted in _RATIOS]
+                reached = {float(f"{w / ratio:.1g}"): w for w in _RATIOS}
         for factor in dict.fromkeys(float(f"{f:.1g}") for f in factors):
-            yield self.by_factor(optimizer, factor, f"{factor:g} times")
+            why = f"{factor:g} times"
+            if factor in reached:
+                why += f": steps of {reached[factor]:g} of the weights"
+            yield self.by_factor(optimizer, factor, why, training)
 
-    def by_factor(self, optimizer: Any, factor: float, why: str) -> Proposal:
-        """All rates times a factor."""
+    def by_factor(
+        self, optimizer: Any, factor: float, why: str, training: Training | None = None
+    ) -> Proposal:
+        """All rates times a factor.
+
+        Args:
+            optimizer: With the rates.
+            factor: What they are multiplied by.
+            why: Said behind the new rate.
+            training: Where the loop itself sets a rate, it is found there.
+        """
         new = [float(f"{group['lr'] * factor:.3g}") for group in optimizer.param_groups]
         shown = ", ".join(f"{rate:g}" for rate in dict.fromkeys(new))
+        title = f"learning rate {shown} ({why})"
+        used = set(training.learning_rate) if training is not None else set()
+        if len(used) == 1 and not any(_same(used, g["lr"]) for g in optimizer.param_groups):
+            rate = used.pop()
+            title = f"the loop's learning rate at {rate * factor:.3g} instead of {rate:g} ({why})"
         return Proposal(
-            f"learning rate {shown} ({why})",
+            title,
             {"factor": factor, "rates": new},
             snippet=f'for group in optimizer.param_groups:\n    group["lr"] *= {factor:g}\n',
             undo="Put the rate back.",
-            weight=0.5,
+            # Of rates that do as well the one nearest to the user's, furthest from instability.
+            weight=0.5 + 0.01 * abs(math.log10(factor)),
         )
 
     def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
@@ -86,6 +107,10 @@ def _stable(training: Training) -> list[float]:
     if sharp is None or not sharp.product > sharp.limit:
         return []
     return [_OF_STABLE * sharp.stable_rate / sharp.rate]
+
+
+def _same(used: set[float], rate: float) -> bool:
+    return all(abs(one - rate) <= 1e-3 * abs(rate) for one in used)
 
 
 def _follow(setup: Setup, factor: float) -> None:

@@ -21,7 +21,8 @@ class Momentum(Setting):
     reference = "Sutskever et al. (2013)"
 
     def values(self, case: Case) -> Iterator[tuple[Any, str]]:
-        """The usual value, where it is above."""
+        """The usual value, where it is above, and none."""
         assert case.setup.optimizer is not None
         if any(g[self.key] > _LONG for g in case.setup.optimizer.param_groups if self.key in g):
             yield 0.9, "momentum 0.9"
+            yield 0.0, "no momentum"

@@ -19,7 +19,10 @@ from isograd.fixes.setup import Setup
 from isograd.records import Finding, Op
 from isograd.records.fix import Fix
 
-_SQUASHES = ("softmax", "log_softmax", "sigmoid", "relu", "tanh", "clamp", "softplus", "exp")
+_SQUASHES = (
+    *("softmax", "log_softmax", "sigmoid", "relu", "tanh", "clamp", "softplus", "exp"),
+    *("abs", "square", "pow", "leaky_relu", "gelu", "elu", "hardtanh", "relu6", "logsigmoid"),
+)
 
 
 @register

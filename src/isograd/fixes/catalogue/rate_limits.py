@@ -23,7 +23,7 @@ class RateLimits(Kind):
     name = "rate-limits"
     cures = frozenset(("G702", "G703", "G301", "G303", "G308", "learning-rate"))
     part = "step"
-    reference = "Goyal et al. (2017)"
+    reference = "Goyal et al. (2017); Smith (2017)"
 
     def proposals(self, case: Case) -> Iterator[Proposal]:
         """Where a loop moves the rate by more than a factor of three."""
@@ -33,9 +33,14 @@ class RateLimits(Kind):
             return
         start, top, low = positive[0], max(positive), min(positive)
         if top > _MOVED * start:
-            for high in dict.fromkeys((start, top / 1000, top / 100, top / 30)):
+            # Where the loss was lowest the rate had begun to be too high (Smith, 2017).
+            losses = case.training.loss if case.training is not None else ()
+            lowest = min(range(len(losses)), key=lambda i: losses[i], default=0)
+            turn = rates[min(lowest, len(rates) - 1)]
+            highs = (start, turn / 3, turn / 10, top / 1000, top / 100, top / 30)
+            for high in dict.fromkeys(float(f"{h:.2g}") for h in highs):
                 if high >= start / 2:
-                    yield self._proposal(0.0, float(f"{high:.2g}"))
+                    yield self._proposal(0.0, high)
         if low < start / _MOVED:
             yield self._proposal(start, 10 * top)
 
