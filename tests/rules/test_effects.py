@@ -53,7 +53,8 @@ def test_one_cause_says_its_measured_share():
     total = finding.evidence[0].value
     assert caused(finding).keys() == {"weights"}
     assert caused(finding)["weights"] == pytest.approx(total, rel=0.1)
-    assert diagnosis.notes[0].startswith("same batch with one factor made neutral")
+    said = "same batch with weights made neutral: "
+    assert any(note.startswith(said) for note in diagnosis.notes)
 
 
 def test_two_causes_are_both_said():
@@ -122,7 +123,7 @@ def test_every_text_is_in_chinese_too():
     for model in (deep(nn.Sigmoid, 0.3), deep(nn.ReLU, 9.0), deep(nn.Tanh, 12.0)):
         diagnosis = checked(model)
         for note in diagnosis.notes:
-            assert CHINESE.search(translate(note, "zh"))
+            assert not re.search("[a-z]{4}", translate(note, "zh"))
         for finding in diagnosis.findings:
             assert CHINESE.search(translate(finding.title, "zh"))
             for row in finding.evidence:

@@ -113,14 +113,12 @@ def with_effects(case: Case, finding: Finding) -> tuple[Evidence, ...]:
 
 
 def note(case: Case) -> tuple[str, ...]:
-    """One line with the decades that are left without each factor."""
-    rows = [row for row in _stretched(case) if row.held == "neutral"]
-    if not rows:
-        return ()
-    left = ", ".join(f"{_word(row.factor)} {row.decades:+.1f}" for row in rows)
-    return (
-        f"same batch with one factor made neutral, decades from last to first layer: {left}; "
-        f"as it stands {rows[0].base:+.1f}",
+    """A line for each factor with the decades that are left without it."""
+    return tuple(
+        f"same batch with {_word(row.factor)} made neutral: {row.decades:+.1f} decades from the "
+        f"last layer to the first instead of {row.base:+.1f}"
+        for row in _stretched(case)
+        if row.held == "neutral"
     )
 
 
@@ -180,6 +178,6 @@ ZH = {
     _HOW["normalization", "neutral"]: "同一批次重放，梯度直接绕过归一化",
     _HOW["weight", "neutral"]: "同一批次，在各层缩放到增益为 1 的副本上重放",
     _HOW["attention", "neutral"]: "同一批次，在注意力 logits 为单位离散度的副本上重放",
-    "same batch with one factor made neutral, decades from last to first layer: {left}; as it "
-    "stands {x}": "同一批次只使一种因子变为中性，末层到首层的数量级变化：{left}；不作改变时为 {x}",
+    "same batch with {cause} made neutral: {a} decades from the last layer to the first instead of "
+    "{b}": "同一批次使{cause}变为中性：末层到首层为 {a} 个数量级，而不是 {b}",
 }
