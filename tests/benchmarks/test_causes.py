@@ -1,8 +1,9 @@
 """The benchmark that compares blamed factors with nets in which they are really changed."""
 
+import causes
 import pytest
 
-import causes
+ALL = dict(causes.ACTIVATIONS)
 
 
 @pytest.fixture(autouse=True)
@@ -12,18 +13,18 @@ def _small(monkeypatch):
 
 
 def test_small_weights_and_a_small_slope_are_told_apart(monkeypatch):
-    monkeypatch.setattr(causes, "ACTIVATIONS", {"tanh": causes.ACTIVATIONS["tanh"]})
+    monkeypatch.setattr(causes, "ACTIVATIONS", {"tanh": ALL["tanh"]})
     monkeypatch.setattr(causes, "GAINS", (0.3,))
     ((accounts, first, second, helps),) = causes.judged()
     assert (accounts, first, second, helps) == ("weight", "weight", None, {"weight"})
-    monkeypatch.setattr(causes, "ACTIVATIONS", {"sigmoid": causes.ACTIVATIONS["sigmoid"]})
+    monkeypatch.setattr(causes, "ACTIVATIONS", {"sigmoid": ALL["sigmoid"]})
     monkeypatch.setattr(causes, "GAINS", (1.0,))
     ((_, first, second, helps),) = causes.judged()
     assert (first, second, helps) == ("activation", None, {"activation"})
 
 
 def test_the_table_counts_them(monkeypatch):
-    monkeypatch.setattr(causes, "ACTIVATIONS", {"tanh": causes.ACTIVATIONS["tanh"]})
+    monkeypatch.setattr(causes, "ACTIVATIONS", {"tanh": ALL["tanh"]})
     monkeypatch.setattr(causes, "GAINS", (0.3, 1.0))
     lines = causes.table()
     assert "| all | 1 |" in lines
