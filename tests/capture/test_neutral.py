@@ -314,6 +314,35 @@ def test_residual_branches_are_covered():
     assert rows["activation", "neutral"].ops == 4
     assert rows["normalization", "neutral"].ops == 4
     assert rows["weight", "neutral"].ops == 9
+    # The last block's own branch holds the last hidden layer.
+    assert rows["residual", "neutral"].ops == 3
+
+
+class Post(nn.Module):
+    """Normalised behind the addition, with the branch written first."""
+
+    def __init__(self, cut=False):
+        super().__init__()
+        self.norm, self.layer = nn.LayerNorm(8), nn.Linear(8, 8)
+        self.cut = cut
+
+    def forward(self, x):
+        branch = torch.tanh(self.layer(x))
+        return self.norm((branch.detach() if self.cut else branch) + x)
+
+
+def test_without_branches_is_what_a_net_with_detached_ones_gives():
+    model = net(nn.Linear(8, 8), *[Post() for _ in range(3)], nn.Linear(8, 8), nn.Linear(8, 2))
+    step = regression(8)
+    row = effects(model, step)["residual", "neutral"]
+    for block in model[1:4]:
+        block.cut = True
+    cut = isograd.probe(model, step)
+    names = [layer.module for layer in cut.layers]
+    norms = {op.module: op.grad_norm for op in cut.ops if op.name == "linear" and op.on_path}
+    assert row.ops == 3
+    assert "4" in names
+    assert row.decades == pytest.approx(math.log10(norms["0"] / norms["4"]), abs=1e-9)
 
 
 def test_a_stretch_is_asked_for_where_an_alarm_is_about_the_product():
@@ -332,7 +361,7 @@ def test_a_stretch_is_asked_for_where_an_alarm_is_about_the_product():
 @pytest.mark.parametrize(
     ("name", "kinds"),
     [
-        ("resnet", {"activation", "normalization", "weight"}),
+        ("resnet", {"activation", "normalization", "residual", "weight"}),
         ("unet", {"activation", "normalization", "weight"}),
         ("conv_transpose_generator", {"activation", "normalization", "weight"}),
         ("transformer_post_norm_manual_softmax", {"activation", "normalization", "weight"}),

@@ -89,7 +89,7 @@ def test_collapsed_attention_says_what_its_logits_cost():
     diagnosis = isograd.check(Attending(30.0), lambda m: m(x).square().mean())
     finding = found(diagnosis, "G106")
     row = finding.evidence[-1]
-    assert row.name == "decades that its logits cost queries and keys"
+    assert row.name == "decades at queries and keys caused by its logits"
     assert CHINESE.search(translate(row.name, "zh"))
     (kept,) = [r for r in diagnosis.snapshot.neutral if r.where]
     # What a net gets whose logits are divided by their spread in the forward pass.

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from isograd.capture.branches import branches, skipped
 from isograd.capture.draft import Draft
 from isograd.capture.guard import untouched
 from isograd.capture.held import Group, groups, held, probed
@@ -163,6 +164,12 @@ def _backward(replay: Replay, base: float) -> Iterator[Neutral]:
             covered = [group for group in usable if group.covered]
             if covered:
                 yield _record(factor, how, base, decades, covered)
+
+    beside = branches(replay.tagger, *inside)
+    if beside:
+        with skipped(beside):
+            decades = replay.decades()
+        yield Neutral("residual", "neutral", base, decades, len(beside))
 
 
 def _constant(group: Group, how: Held) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 # What is made neutral.
-Factor = Literal["activation", "normalization", "weight", "attention"]
+Factor = Literal["activation", "normalization", "residual", "weight", "attention"]
 # How.
 Held = Literal["neutral", "typical"]
 
@@ -23,9 +23,9 @@ class Neutral:
         factor: Which kind of factor.
         held: `neutral`: the factor passes on what arrives (a derivative of 1, sqrt(1/2) behind a
             rectifier, whose weights are drawn twice as large in square; a norm that hands the
-            gradient through; weights rescaled to unit gain; logits of unit spread). `typical`: a
-            constant of the factor's own root mean square, so that only its size is left and not
-            which entries it passes.
+            gradient through; additions that hand it to the skip path alone; weights rescaled to
+            unit gain; logits of unit spread). `typical`: a constant of the factor's own root mean
+            square, so that only its size is left and not which entries it passes.
         base: Decades as it stands.
         decades: Decades with the factor made neutral.
         ops: Number of ops, or of weights, that were made neutral.

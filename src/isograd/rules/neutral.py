@@ -147,7 +147,7 @@ def _word(factor: Factor) -> str:
 
 
 def _cooled(row: Neutral) -> Evidence:
-    name = "decades that its logits cost queries and keys"
+    name = "decades at queries and keys caused by its logits"
     return Evidence(name, row.effect, "decades", None, _HOW["attention", "neutral"])
 
 
@@ -164,18 +164,20 @@ _HOW = {
     ("activation", "typical"): "same batch again, its backward factor a constant of equal RMS",
     ("normalization", "neutral"): "same batch again, the gradient handed past the norms",
     ("normalization", "typical"): "same batch again, its backward factor a constant of equal RMS",
+    ("residual", "neutral"): "same batch again, the gradient handed to the skip paths alone",
     ("weight", "neutral"): "same batch on a copy whose layers are rescaled to a gain of 1",
     ("attention", "neutral"): "same batch on a copy whose attention logits have unit spread",
 }
 
 # Chinese for the texts above, by template.
 ZH = {
-    "decades that its logits cost queries and keys": "其 logits 使查询和键的梯度损失的数量级",
+    "decades at queries and keys caused by its logits": "由其 logits 造成的查询和键处的数量级变化",
     "decades caused by {cause}": "实测由{cause}造成的数量级变化",
     "of these by which entries pass ({cause})": "其中由哪些元素通过梯度造成（{cause}）",
     _HOW["activation", "neutral"]: "同一批次重放，其反向因子为 1（整流类为 sqrt(1/2)）",
     _HOW["activation", "typical"]: "同一批次重放，其反向因子为均方根相等的常数",
     _HOW["normalization", "neutral"]: "同一批次重放，梯度直接绕过归一化",
+    _HOW["residual", "neutral"]: "同一批次重放，梯度只交给跳连",
     _HOW["weight", "neutral"]: "同一批次，在各层缩放到增益为 1 的副本上重放",
     _HOW["attention", "neutral"]: "同一批次，在注意力 logits 为单位离散度的副本上重放",
     "same batch with {cause} made neutral: {a} decades from the last layer to the first instead of "
