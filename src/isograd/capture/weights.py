@@ -98,12 +98,7 @@ def _same_rows(tensor: Tensor, tolerance: float) -> bool:
 
 def _default_init(parameter: Tensor) -> bool | None:
     """True if a frozen weight lies within the bound of `nn.Linear` and `nn.Conv` at their start."""
-    return None if parameter.requires_grad else looks_drawn(parameter)
-
-
-def looks_drawn(parameter: Tensor) -> bool | None:
-    """True if no entry lies outside 1/sqrt(fan_in) and the largest comes near; None for others."""
-    if parameter.dim() < 2 or not parameter.is_floating_point():
+    if parameter.requires_grad or parameter.dim() < 2 or not parameter.is_floating_point():
         return None
     if parameter.is_meta or not parameter.numel():
         return None

@@ -15,11 +15,10 @@ import torch
 from torch import nn
 
 from isograd.capture.probe import Step
-from isograd.capture.weights import looks_drawn
 from isograd.monitor.buffers import drawn_attributes, drawn_buffers
 from isograd.monitor.dropout import without_dropout
 from isograd.records.snapshot import Snapshot
-from isograd.records.training import PLAIN, UNTRAINED, Training, thrown_up
+from isograd.records.training import PLAIN, Training, thrown_up
 
 Entered = Callable[[nn.Module, torch.optim.Optimizer], AbstractContextManager[None]]
 
@@ -70,7 +69,7 @@ class Change:
 
     Attributes:
         name: What is changed: `rate`, `momentum`, `weight decay`, `eps`, `frozen`, `inputs`,
-            `targets`, `logits`, `penalty`, `dropout`, `detach`, `owned` or `draws`.
+            `targets`, `logits`, `penalty`, `dropout`, `detach` or `draws`.
         entered: Makes the change on a copy and its optimizer; holds while the context is open.
         factor: By how much, where that is a number.
         detail: What exactly.
@@ -116,9 +115,6 @@ def settings(case: Situation) -> Iterator[Change]:
         yield Change("draws", lambda *_: nullcontext(), DRAWS, draws=DRAWS)
     if case.start is not None and any(op.kind == "dropout" for op in case.start.ops):
         yield Change("dropout", without_dropout)
-    if facts.not_owned and not facts.foreign:
-        kind = UNTRAINED if _untrained(case.model, facts.not_owned) else ""
-        yield Change("owned", _handed_over, len(facts.not_owned), kind)
     frozen = [
         n for n, p in case.model.named_parameters() if not p.requires_grad and p.is_floating_point()
     ]
@@ -126,20 +122,6 @@ def settings(case: Situation) -> Iterator[Change]:
     frozen += [f"{name} {PLAIN}" for name in drawn_attributes(case.model)]
     if frozen:
         yield Change("frozen", _thaw, len(frozen), ", ".join(frozen))
-
-
-def _untrained(model: nn.Module, names: tuple[str, ...]) -> bool:
-    """True if most of these weights look like PyTorch's default draw."""
-    known = dict(model.named_parameters())
-    drawn = [bool(looks_drawn(known[n])) for n in names if n in known and known[n].dim() >= 2]
-    return 2 * sum(drawn) > len(drawn)
-
-
-def _handed_over(twin: nn.Module, trainer: torch.optim.Optimizer) -> AbstractContextManager[None]:
-    held = {id(p) for group in trainer.param_groups for p in group["params"]}
-    new = [p for p in twin.parameters() if p.requires_grad and id(p) not in held]
-    trainer.param_groups[0]["params"].extend(new)
-    return nullcontext()
 
 
 def at_rate(factor: float) -> Entered:

@@ -54,7 +54,7 @@ _DRAWS = 12
 # How many times as long a training that fails is given before it is said to learn nothing.
 _PATIENCE = 4
 # Changes of what learns, which are given the time that the training as it stands was given.
-_STRUCTURAL = ("frozen", "detach", "logits", "gradients", "writes", "backward", "owned")
+_STRUCTURAL = ("frozen", "detach", "logits", "gradients", "writes", "backward")
 # A loss that is halved leaves little to ask.
 _WELL = 0.5
 # A factor between the loss of the step and the root of the backward pass that only a loss scale

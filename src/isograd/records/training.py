@@ -87,8 +87,6 @@ THROWN = 3.0
 LATE_ERRORS = 3.0
 # Detail of a continued training whose use of inputs was measured on samples never seen twice.
 FRESH = "fresh samples"
-# Said of weights that look as PyTorch draws them, in the detail of a replay that trains them.
-UNTRAINED = "as drawn"
 # Said of a weight that is neither a parameter nor a buffer, in the detail of a thawed replay.
 PLAIN = "(a plain tensor)"
 
@@ -139,10 +137,10 @@ class Replay:
 
     Attributes:
         change: What was changed: `rate`, `momentum`, `weight decay`, `eps`, `frozen`, `inputs`,
-            `targets`, `logits`, `float32`, `penalty`, `draws`, `owned` (the optimizer gets all
-            parameters), `gradients` (those that the loop threw away are kept), `writes` (those
-            of others to the weights are undone) or `backward` (own functions are left to
-            autograd); `longer` continues the training, `none` runs it again.
+            `targets`, `logits`, `float32`, `penalty`, `draws`, `gradients` (those that the loop
+            threw away are kept), `writes` (those of others to the weights are undone) or
+            `backward` (own functions are left to autograd); `longer` continues the training,
+            `none` runs it again.
         loss: Loss at each step.
         factor: By how much, where that is a number (of `rate`, what it was multiplied with).
         detail: What exactly.
@@ -200,7 +198,7 @@ class Training:
         thrown: Parameters whose gradient arrived and was gone when the optimizer stepped, at
             every step.
         written: How weights that others write to look at the end: `bound` if many sit at one
-            magnitude, `grid` if few distinct values are left, else "".
+            magnitude, `grid` if few distinct values are left, `mask` if most are 0, else "".
         sharpness: Largest curvature that the optimizer meets, where its rate is in doubt.
     """
 

@@ -11,8 +11,7 @@ Why it matters:
 
 When it is wrong:
     Training only a head, with the rest left out of the optimizer on purpose: without foreign
-    parameters this is an explanation, not an alarm, unless the rest was never trained and the
-    net does far better with it. Two optimizers that share a model.
+    parameters this is an explanation, not an alarm. Two optimizers that share a model.
 
 What to do:
     Build the optimizer after the last change to the model, or call `add_param_group`.
@@ -23,13 +22,10 @@ References:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from statistics import median
 
 from isograd.records import Evidence, Finding, OptimizerFacts, Training
-from isograd.records.training import UNTRAINED, Replay
-from isograd.rules import proof
 from isograd.rules.case import SHORT, Case, span
 
 CODE = "G302"
@@ -111,8 +107,7 @@ def _lost(case: Case, facts: OptimizerFacts) -> Finding:
     forgotten = case.failing and not case.learns_later and 2 * len(idle) > len(facts.not_owned)
     # In a game, the opponent's optimizer steps in the same loop.
     forgotten = forgotten and not (case.training and case.training.others)
-    helped = None if facts.foreign or forgotten or not idle else _helped(case, idle)
-    replaced = facts.foreign > 0 or forgotten or helped is not None
+    replaced = facts.foreign > 0 or forgotten
     why = (
         "it holds others that are not the model's" if facts.foreign else "it was given others only"
     )
@@ -125,7 +120,6 @@ def _lost(case: Case, facts: OptimizerFacts) -> Finding:
         evidence=(
             Evidence("trainable parameters it does not hold", len(facts.not_owned), f"of {total}"),
             Evidence("parameters it holds that are not the model's", facts.foreign, "", 0),
-            *(proof.evidence(case, helped) if helped is not None else ()),
         ),
         advice=(
             ("build the optimizer after the layer was replaced, or use `add_param_group`",)
@@ -134,21 +128,6 @@ def _lost(case: Case, facts: OptimizerFacts) -> Finding:
         ),
         confidence=0.95 if replaced else 0.6,
     )
-
-
-def _helped(case: Case, idle: list[str]) -> Replay | None:
-    """The replay that trains them too, if they were never trained and it ends far lower.
-
-    Between players of a game, and against a target of the same shape, a lower loss proves nothing.
-    """
-    replay = proof.proved(case, "owned")
-    parameters = case.snapshot.parameters
-    shapes = Counter(p.shape for name, p in parameters.items() if name not in idle)
-    mirrored = all(shapes[parameters[name].shape] > 0 for name in idle)
-    others = case.training is not None and case.training.others > 0
-    if replay is None or case.game or others or mirrored or replay.detail != UNTRAINED:
-        return None
-    return replay
 
 
 def _ratio(training: Training) -> float:
@@ -163,7 +142,6 @@ def _rises(training: Training) -> bool:
 
 # Chinese for the texts above, by template.
 ZH = {
-    **proof.ZH,
     "{name} cannot hold {names}: they hang on the model and are not its parameters": (
         "{name} 无法持有 {names}：它们挂在模型上，却不是模型的参数"
     ),
