@@ -139,13 +139,13 @@ def _reason(case: Case) -> tuple[Cause, str, tuple[str, ...], tuple[Evidence, ..
             ("scale the inputs to zero mean and unit variance",),
             (Evidence("RMS of the first layer's input", stats.rms, "", LARGE),),
         )
-    scale = _shrunk(case)
-    if scale is not None:
+    left = _shrunk(case)
+    if left is not None:
         return (
             "weight-scale",
             ": the output has shrunk to a constant",
             ("find the scale (a temperature, a gain) that goes to zero, and bound it",),
-            (Evidence("output of the last layer, end / start", scale, "", SHRUNK),),
+            (Evidence("output of the last layer, end / start", left, "", SHRUNK),),
         )
     return (
         "data",
