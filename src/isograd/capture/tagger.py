@@ -337,7 +337,8 @@ class Tagger(TorchFunctionMode):
             for (node, p), t in zip(before, inputs, strict=True)
             if p is not None and node is None and t.requires_grad
         )
-        if (nodes or named) and not self._inside_own:
+        inside = self._inside_own or (not torch.is_grad_enabled() and _own(sys._getframe(3)))
+        if (nodes or named) and not inside:
             place = self._places.here(sys._getframe(3), self._stop)
             if _samples(sys._getframe(3)):
                 name = SAMPLE
@@ -417,6 +418,14 @@ def _attached(tensor: Tensor, inputs: list[Tensor]) -> bool:
     return tensor.requires_grad and (
         tensor.grad_fn is not None or any(tensor is given for given in inputs)
     )
+
+
+def _own(frame: FrameType | None) -> bool:
+    """True in the forward pass of an `autograd.Function` whose `apply` was bound before."""
+    if frame is None or frame.f_code.co_argcount == 0:
+        return False
+    ctx = frame.f_locals.get(frame.f_code.co_varnames[0])
+    return isinstance(ctx, torch.autograd.function.BackwardCFunction)
 
 
 def _samples(frame: FrameType | None) -> bool:
