@@ -105,6 +105,7 @@ class Tagger(TorchFunctionMode):
         self.parameter_names = {id(p): name for name, p in model.named_parameters()}
         self.meter = Meter()
         self._loose = Loose()
+        self._inside_own = 0
         self._watch = watch
         self._mends = mends
         self._stop = stop
@@ -243,7 +244,8 @@ class Tagger(TorchFunctionMode):
             self._claim(node, draft)
         readable = not transforms.active()
         if readable:
-            self._loose.read(name, inputs)
+            if any(p is not None for _, p in before):
+                self._loose.read(name, inputs)
         if readable:
             draft.bounds = bounds(draft, inputs, args, kwargs)
         call = loss_call(draft, inputs, args, kwargs) if readable else None
@@ -335,7 +337,8 @@ class Tagger(TorchFunctionMode):
             for (node, p), t in zip(before, inputs, strict=True)
             if p is not None and node is None and t.requires_grad
         )
-        if nodes or named:
+        inside = self._inside_own or (not torch.is_grad_enabled() and _own(sys._getframe(3)))
+        if (nodes or named) and not inside:
             place = self._places.here(sys._getframe(3), self._stop)
             if _samples(sys._getframe(3)):
                 name = SAMPLE
@@ -362,8 +365,13 @@ def _install() -> None:
             if tensor.grad_fn is not None and tensor.grad_fn not in tagger.owner:
                 tagger._claim_foreign(tensor.grad_fn)
         before = tagger._inputs_of(inputs)
-        out = _ORIGINAL.__get__(None, cls)(*args, **kwargs)
-        tagger._note(cls.__name__, inputs, before, args, kwargs, out)
+        tagger._inside_own += 1
+        try:
+            out = _ORIGINAL.__get__(None, cls)(*args, **kwargs)
+        finally:
+            tagger._inside_own -= 1
+        with torch._C.DisableTorchFunction():  # what is measured here is no call of the user's
+            tagger._note(cls.__name__, inputs, before, args, kwargs, out)
         return out
 
     torch.autograd.Function.apply = apply  # type: ignore[method-assign]
@@ -410,6 +418,14 @@ def _attached(tensor: Tensor, inputs: list[Tensor]) -> bool:
     return tensor.requires_grad and (
         tensor.grad_fn is not None or any(tensor is given for given in inputs)
     )
+
+
+def _own(frame: FrameType | None) -> bool:
+    """True in the forward pass of an `autograd.Function` whose `apply` was bound before."""
+    if frame is None or frame.f_code.co_argcount == 0:
+        return False
+    ctx = frame.f_locals.get(frame.f_code.co_varnames[0])
+    return isinstance(ctx, torch.autograd.function.BackwardCFunction)
 
 
 def _samples(frame: FrameType | None) -> bool:

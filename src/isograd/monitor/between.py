@@ -19,6 +19,8 @@ from isograd.records.training import HALF_UNDONE
 
 # Of weights that move freely one is the largest.
 _AT_BOUND = 0.1
+# Drawn weights are never 0; those that a mask of zeros is laid on are.
+_MASKED = 0.5
 # Draws of float32 hardly ever agree in more than a few entries.
 _COARSE = 0.5
 # Steps needed to say that something happens at each of them.
@@ -171,6 +173,8 @@ def behind(case: Situation) -> Iterator[Change]:
     thrown = case.training.thrown
     if thrown:
         yield Change("gradients", kept_gradients, len(thrown), ", ".join(thrown))
+    if case.training.written == "mask":
+        return  # a pruned net
     if any(share > HALF_UNDONE for share in case.training.undone.values()):
         yield Change("writes", kept_weights, detail=case.training.written)
 
@@ -187,6 +191,8 @@ def written(twin: nn.Module, undone: dict[str, float]) -> str:
     top = float(size.max()) if values.numel() else 0.0
     if top <= 0:
         return ""
+    if _MASKED < float((size == 0).double().mean()) < 1:
+        return "mask"
     at_top = size >= top * (1 - 1e-6)
     inside = values[~at_top & (size > 0)]
     if torch.unique(inside).numel() < _COARSE * inside.numel():

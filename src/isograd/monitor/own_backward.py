@@ -6,62 +6,115 @@ derivative. If the training learns with that one, the hand-written one is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+Own = type[torch.autograd.Function]
+_KEPT = "_isograd_inputs"
+
 
 class _Context:
-    """Stands in for `ctx`: takes everything and keeps it."""
+    """Stands in for `ctx` while a forward pass is run again: takes everything, keeps nothing."""
 
     def __init__(self, needs: tuple[bool, ...]) -> None:
         self.needs_input_grad = needs
-        self.saved_tensors: tuple[Any, ...] = ()
 
-    def save_for_backward(self, *tensors: Any) -> None:
-        """Keep them for whoever asks."""
-        self.saved_tensors = tensors
-
-    def save_for_forward(self, *tensors: Any) -> None:
-        """Nobody asks."""
-
-    def mark_dirty(self, *tensors: Any) -> None:
-        """In-place calls are autograd's to track."""
-
-    def mark_non_differentiable(self, *tensors: Any) -> None:
-        """Without an effect here."""
-
-    def set_materialize_grads(self, value: bool) -> None:
-        """Without an effect here."""
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **kwargs: None
 
 
 @contextmanager
 def torch_backward(_: nn.Module, __: torch.optim.Optimizer) -> Iterator[None]:
-    """Every own function is differentiated by autograd, where autograd can."""
-    before = torch.autograd.Function.__dict__["apply"]
+    """Every own function is differentiated by autograd, where autograd can.
 
-    @classmethod
-    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        own = not cls.__module__.startswith("torch.")
-        if not own or not torch.is_grad_enabled():
-            return before.__get__(None, cls)(*args, **kwargs)
-        needs = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
-        try:
-            if cls.setup_context is not torch.autograd.Function.setup_context:
-                out = cls.forward(*args, **kwargs)
-            else:
-                out = cls.forward(_Context(needs), *args, **kwargs)
-        except Exception:
-            return before.__get__(None, cls)(*args, **kwargs)
-        first = out[0] if isinstance(out, tuple) and out else out
-        known = isinstance(first, Tensor) and first.requires_grad
-        return out if known or not any(needs) else before.__get__(None, cls)(*args, **kwargs)
+    The classes are changed and not `apply`, which people keep bound (`swish = Swish.apply`).
+    """
+    kept: list[tuple[Own, str, Any]] = []
 
-    torch.autograd.Function.apply = apply  # type: ignore[method-assign]
+    def put(kind: Own, name: str, call: Callable[..., Any]) -> None:
+        kept.append((kind, name, vars(kind).get(name)))
+        setattr(kind, name, staticmethod(call))
+
+    for kind in _own(torch.autograd.Function):
+        forward, backward = kind.forward, kind.backward
+        if kind.setup_context is not torch.autograd.Function.setup_context:
+            put(kind, "setup_context", _remembering(kind.setup_context))
+            put(kind, "backward", _derived(lambda _, *args, f=forward: f(*args), backward))
+        else:
+            put(kind, "forward", _noting(forward))
+            put(kind, "backward", _derived(forward, backward))
     try:
         yield
     finally:
-        torch.autograd.Function.apply = before  # type: ignore[method-assign]
+        for kind, name, before in reversed(kept):
+            if before is None:
+                delattr(kind, name)
+            else:
+                setattr(kind, name, before)
+
+
+def _own(base: Own) -> list[Own]:
+    """All subclasses that are not torch's, deepest last."""
+    found: list[Own] = []
+    for kind in base.__subclasses__():
+        if not kind.__module__.startswith("torch."):
+            found.append(kind)
+        found += _own(kind)
+    return list(dict.fromkeys(found))
+
+
+def _noting(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def noted(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs:
+            setattr(ctx, _KEPT, args)
+        return forward(ctx, *args, **kwargs)
+
+    return noted
+
+
+def _remembering(setup: Callable[..., Any]) -> Callable[..., Any]:
+    def noted(ctx: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+        setattr(ctx, _KEPT, inputs)
+        return setup(ctx, inputs, output)
+
+    return noted
+
+
+def _derived(forward: Callable[..., Any], backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Autograd's derivative of a forward pass; the hand-written one where there is none."""
+
+    def derived(ctx: Any, *gradients: Any) -> Any:
+        try:
+            found = _gradients(forward, getattr(ctx, _KEPT), gradients)
+        except Exception:
+            found = None
+        return backward(ctx, *gradients) if found is None else found
+
+    return derived
+
+
+def _gradients(
+    forward: Callable[..., Any], args: tuple[Any, ...], gradients: tuple[Any, ...]
+) -> tuple[Any, ...] | None:
+    floating = [isinstance(a, Tensor) and a.is_floating_point() for a in args]
+    fresh = [
+        a.detach().clone().requires_grad_() if f else a for a, f in zip(args, floating, strict=True)
+    ]
+    with torch.enable_grad():
+        out = forward(_Context(tuple(floating)), *fresh)
+    outs = out if isinstance(out, tuple) else (out,)
+    pairs = [
+        (o, g)
+        for o, g in zip(outs, gradients, strict=True)
+        if isinstance(o, Tensor) and o.requires_grad and g is not None
+    ]
+    if not pairs:
+        return None
+    tensors = [a for a, f in zip(fresh, floating, strict=True) if f]
+    ends, arriving = zip(*pairs, strict=True)
+    found = iter(torch.autograd.grad(ends, tensors, arriving, allow_unused=True))
+    return tuple(next(found) if f else None for f in floating)

@@ -316,7 +316,7 @@ class Recorder:
         """Nothing more belongs to this step."""
         if self.full and self._seen:
             raw = self._total({n: self._used[n] for n in self._seen if n in self._used})
-            self._series.clipped(self._last_norm / raw if raw > 0 else 1.0)
+            self._series.clipped(self._last_norm / raw if 0 < raw < math.inf else 1.0)
 
     def plan(self) -> None:
         """Decide how the next step is recorded."""

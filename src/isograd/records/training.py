@@ -138,9 +138,9 @@ class Replay:
     Attributes:
         change: What was changed: `rate`, `momentum`, `weight decay`, `eps`, `frozen`, `inputs`,
             `targets`, `logits`, `float32`, `penalty`, `draws`, `gradients` (those that the loop
-            threw away are kept) `writes` (those of others to the
-            weights are undone) or `backward` (own functions are left to autograd); `longer`
-            continues the training, `none` runs it again.
+            threw away are kept), `writes` (those of others to the weights are undone) or
+            `backward` (own functions are left to autograd); `longer` continues the training,
+            `none` runs it again.
         loss: Loss at each step.
         factor: By how much, where that is a number (of `rate`, what it was multiplied with).
         detail: What exactly.
@@ -198,7 +198,7 @@ class Training:
         thrown: Parameters whose gradient arrived and was gone when the optimizer stepped, at
             every step.
         written: How weights that others write to look at the end: `bound` if many sit at one
-            magnitude, `grid` if few distinct values are left, else "".
+            magnitude, `grid` if few distinct values are left, `mask` if most are 0, else "".
         sharpness: Largest curvature that the optimizer meets, where its rate is in doubt.
     """
 

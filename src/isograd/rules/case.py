@@ -204,8 +204,15 @@ class Case:
 
     @property
     def blind(self) -> bool:
-        """True if the trained net scores as well with its neighbour's input as with its own."""
+        """True if the trained net scores as well with its neighbour's input as with its own.
+
+        One that is far below the best constant answer uses its inputs, whatever else is rolled
+        with them (targets that are made of the inputs).
+        """
         uses = self.training.uses if self.training else None
+        constant = self.snapshot.constant_loss
+        if self.training and constant and end_of(self.training.loss) < SOLVED * constant:
+            return False
         long = self.training is not None and len(self.training.loss) >= SHORT
         return long and uses is not None and uses < STANDARD_ERRORS and self.supervised
 

@@ -50,7 +50,7 @@ def check(case: Case) -> Iterator[Finding]:
     if hidden is None:
         return
     limit = max(DECADES, SIGMAS * hidden.noise)
-    if hidden.decades < limit:
+    if hidden.decades - _behind_norm(case, hidden) < limit:
         return
     kinds = hidden.by_kind()
     blamed = next((k for k in reversed(kinds) if k in CAUSES), "weight")
@@ -104,6 +104,23 @@ def check(case: Case) -> Iterator[Finding]:
         ),
         confidence=min(0.99, 0.5 + 0.5 * (hidden.decades - limit) / limit),
     )
+
+
+def _behind_norm(case: Case, hidden: Hidden) -> float:
+    """Decades that the norm right behind the first layer gains.
+
+    At the end of a residual branch a norm divides by what the branch puts out. It multiplies the
+    gradient by the inverse, which is no matter of depth: a layer of half the scale gets twice the
+    gradient (as the weights of any layer that a norm follows).
+    """
+    links = list(hidden.links)
+    gained = 0.0
+    while links and links[-1].kind in ("normalization", "reshape", "other", "dropout"):
+        link = links.pop()
+        if link.kind == "normalization":
+            gained += max(0.0, link.decades)
+    joins = bool(links) and links[-1].kind == "residual"
+    return gained if joins else 0.0
 
 
 def _unread(case: Case, hidden: Hidden) -> bool:

@@ -7,7 +7,8 @@ What it checks:
 
 Why it matters:
     What is alike cannot be told apart by any later layer, and queries and keys of tokens that
-    are alike get no gradient.
+    are alike get no gradient. A branch beside a skip path may make them alike: what differs again
+    behind it was not lost.
 
 When it is wrong:
     A net that pools on purpose has no token dimension after that. Where the net learns all the
@@ -57,7 +58,7 @@ def check(case: Case) -> Iterator[Finding]:
         if len(ops) < 2 or (_share(ops[0], what) or 0.0) < APART:
             continue
         worst = min(ops[1:], key=lambda op: _share(op, what) or 0.0, default=None)
-        if worst is None:
+        if worst is None or _comes_back(ops, worst, what):
             continue
         left, first = _share(worst, what) or 0.0, _share(ops[0], what) or 1.0
         if what == "between":
@@ -74,6 +75,13 @@ def check(case: Case) -> Iterator[Finding]:
             return
     yield from _later(case)
     yield from _views(case)
+
+
+def _comes_back(ops: list[Op], worst: Op, what: str) -> bool:
+    """True if what is alike here differs again further on: a skip path has led around it."""
+    left = _share(worst, what) or 0.0
+    later = max((_share(op, what) or 0.0 for op in ops if op.index > worst.index), default=0.0)
+    return later >= APART and later > left / ALIKE_FAILING
 
 
 def _whole(case: Case) -> bool:

@@ -52,7 +52,8 @@ def check(case: Case) -> Iterator[Finding]:
             continue
         if len(op.output.shape) < 2 or _zero_gain(case, op):
             continue
-        severity = "info" if case.training is not None and not case.failing else "error"
+        fine = _comes_back(ops, op) if case.training is None else not case.failing
+        severity = "info" if fine else "error"
         yield Finding(
             CODE,
             f"`{op.module or op.name}` erases its input: no sample differs in its output",
@@ -113,6 +114,14 @@ def _is_sign(op: Op) -> bool:
 
 def _peak(op: Op) -> float:
     return op.output.absmax / op.output.rms if op.output and op.output.rms > 0 else math.inf
+
+
+def _comes_back(ops: tuple[Op, ...], norm: Op) -> bool:
+    """True if samples differ again further on: a skip path has led around the norm."""
+    return any(
+        op.on_path and op.output is not None and (op.output.between or 0.0) >= APART
+        for op in ops[norm.index + 1 :]
+    )
 
 
 def _inside(ops: tuple[Op, ...]) -> set[int]:

@@ -42,7 +42,7 @@ def check(case: Case) -> Iterator[Finding]:
     if facts.not_owned:
         yield _lost(case, facts)
     if facts.unregistered:
-        yield _unregistered(facts)
+        yield _unregistered(case, facts)
     still = [name for name in facts.frozen_rate if not any(training.parameters[name].update)]
     if still and any(any(track.update) for track in training.parameters.values()):
         yield Finding(
@@ -81,21 +81,23 @@ def _stopped(training: Training) -> Finding:
     )
 
 
-def _unregistered(facts: OptimizerFacts) -> Finding:
+def _unregistered(case: Case, facts: OptimizerFacts) -> Finding:
     names = list(facts.unregistered)
+    # A fixed net that is hidden on purpose: no gradient reaches it, and the rest learns.
+    hidden = not case.snapshot.strange and case.training is not None and not case.poor
     return Finding(
         CODE,
         f"{facts.name} cannot hold {span(names)}: they hang on the model and are not its "
         "parameters",
-        "error",
-        "optimizer-state",
+        "info" if hidden else "error",
+        "none" if hidden else "optimizer-state",
         where=facts.unregistered,
         evidence=(Evidence("trainable tensors outside of `parameters()`", len(names), "", 0),),
         advice=(
             "keep layers in `nn.ModuleList` or `nn.ModuleDict`, tensors in `nn.Parameter`",
             "build the optimizer after that",
         ),
-        confidence=0.9,
+        confidence=0.6 if hidden else 0.9,
     )
 
 

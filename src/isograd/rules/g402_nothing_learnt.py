@@ -80,28 +80,43 @@ def _constant(case: Case, training: Training) -> Iterator[Finding]:
         return  # the loop scales its loss
     if constant is None or not math.isfinite(end) or beats(end, constant):
         return
-    last = max(case.layer_ops, default=-1)
-    heads = [s.ops[last].output if 0 <= last < len(s.ops) else None for s in (
-        case.snapshot, training.end or case.snapshot)]  # fmt: skip
-    before, after = (head.rms if head else 0.0 for head in heads)
-    gone = 0 < after < SHRUNK * before
+    shrunk = _shrunk(case)
     yield Finding(
         CODE,
         f"the loss stands at {end:.4g}; the best constant answer scores {constant:.4g}",
         "warning",
-        "weight-scale" if gone else "data",
+        "weight-scale" if shrunk is not None else "data",
         evidence=(
             Evidence("loss at the end", end, "", constant),
-            Evidence("output of the last layer, end / start", after / before if before else 1.0),
+            *(
+                (Evidence("output of the last layer, end / start", shrunk, "", SHRUNK),)
+                if shrunk is not None
+                else ()
+            ),
         ),
         advice=(
             ("find the scale (a temperature, a gain) that goes to zero, and bound it",)
-            if gone
+            if shrunk is not None
             else ("try to overfit one batch; if that works, the data is at fault",)
         ),
         confidence=0.6,
         step=len(training.loss),
     )
+
+
+def _shrunk(case: Case) -> float | None:
+    """Size of what the loss reads, end / start, if next to nothing is left of it."""
+    end = case.training.end if case.training else None
+    start = case.snapshot
+    if end is None or len(end.ops) != len(start.ops):
+        return None
+    places = [max(case.layer_ops, default=-1)]
+    places += [i for call in start.losses for i in start.ops[call.op].sources]
+    for at in places:
+        before, after = start.ops[at].output, end.ops[at].output
+        if at >= 0 and before and after and before.rms > 0 and after.rms < SHRUNK * before.rms:
+            return after.rms / before.rms
+    return None
 
 
 def _reason(case: Case) -> tuple[Cause, str, tuple[str, ...], tuple[Evidence, ...]]:
@@ -123,6 +138,14 @@ def _reason(case: Case) -> tuple[Cause, str, tuple[str, ...], tuple[Evidence, ..
             ": inputs are far from unit scale",
             ("scale the inputs to zero mean and unit variance",),
             (Evidence("RMS of the first layer's input", stats.rms, "", LARGE),),
+        )
+    left = _shrunk(case)
+    if left is not None:
+        return (
+            "weight-scale",
+            ": the output has shrunk to a constant",
+            ("find the scale (a temperature, a gain) that goes to zero, and bound it",),
+            (Evidence("output of the last layer, end / start", left, "", SHRUNK),),
         )
     return (
         "data",
@@ -157,6 +180,9 @@ ZH = {
     ),
     "rise of the loss when inputs are rolled against targets": "输入与目标错开后损失的上升",
     "6 batches each way, after the training": "训练之后，两种情形各 6 批",
+    "nothing is learnt from the inputs in {n} steps: the output has shrunk to a constant": (
+        "{n} 步之内没有从输入中学到任何东西：输出已缩成常数"
+    ),
     "distinct targets": "不同目标的个数",
     "RMS of the first layer's input": "首层输入的均方根",
     "check how targets are read: they do not vary": "检查目标的读取方式：它们没有变化",

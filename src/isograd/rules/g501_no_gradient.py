@@ -65,9 +65,8 @@ def check(case: Case) -> Iterator[Finding]:
             groups[missing.reason, missing.detail, place].append(name)
     for (reason, detail, source), names in groups.items():
         # A net cut off as a whole that mirrors one that learns: a target, teacher or EMA net.
-        mirrored = (
-            reason in ("no-grad", "detached") and set(names) <= twins and not _read(case, names)
-        )
+        mirrored = reason in ("no-grad", "detached") and set(names) <= twins
+        mirrored = mirrored and not _read(case, names)
         elsewhere = _reached_later(case, names)
         resting = reason == "no-grad" and _not_owned(case, names)
         idle = not elsewhere and _idle(case, reason, names)
@@ -182,6 +181,17 @@ def _reached_later(case: Case, names: list[str]) -> bool:
     """True if the optimizer saw a gradient of each of them: another loss trains them."""
     tracks = case.training.parameters if case.training else {}
     return all(name in tracks and any(tracks[name].gradient) for name in names)
+
+
+def mirrors(case: Case) -> bool:
+    """True if all that a `detach` cuts off is a target, teacher or key net."""
+    twins = _twins(case)
+    lost = [
+        name
+        for name, stats in case.snapshot.parameters.items()
+        if stats.missing is not None and stats.missing.reason == "detached"
+    ]
+    return bool(lost) and set(lost) <= twins and not _read(case, lost)
 
 
 def _read(case: Case, names: list[str]) -> bool:

@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from isograd.records import Evidence, Finding
 from isograd.rules import proof
 from isograd.rules.case import Case
+from isograd.rules.g501_no_gradient import mirrors
 
 CODE = "G503"
 EXPLAINS = ("G108", "G201", "G303", "G402", "G408")
@@ -43,7 +44,7 @@ def check(case: Case) -> Iterator[Finding]:
     """One finding if the training learns without the cut."""
     replay = proof.proved(case, "detach") or proof.released(case, "detach")
     cuts = [cut for cut in case.snapshot.cuts if cut.split(" ")[0] in _CALLS]
-    if not cuts or not case.failing or case.game:
+    if not cuts or not case.failing or case.game or mirrors(case):
         return
     if case.learns_later and not case.supervised:
         return  # without targets of its own, a loss can fall because a cut is missing
