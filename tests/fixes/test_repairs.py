@@ -175,6 +175,60 @@ def test_backward_from_the_negative_goes_down():
     assert step(setup.model).item() < before
 
 
+class Silent(torch.autograd.Function):
+    """A square whose backward gives nothing."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return torch.zeros_like(gradient)
+
+
+def test_an_own_function_is_differentiated_by_autograd_inside_of_the_step_alone():
+    x = torch.randn(5, 4)
+
+    def step(model):
+        return Silent.apply(model(x)).sum()
+
+    model = nn.Linear(4, 1)
+    setup, proposal = changed("autograd-derivative", model, step)
+    assert proposal.parameters == {"functions": ["Silent"]}
+    setup.step(model).backward()
+    torch.testing.assert_close(model.weight.grad, 2 * model(x).T.detach() @ x)
+    model.zero_grad()
+    step(model).backward()
+    assert not model.weight.grad.any()
+
+
+def test_gradients_that_the_loop_throws_away_reach_the_optimizer():
+    x = torch.randn(16, 4)
+
+    def step(model):
+        return model(x).square().mean()
+
+    def train_step(model, optimizer, lose=True):
+        optimizer.zero_grad()
+        loss = step(model)
+        loss.backward()
+        if lose:
+            model.weight.grad = None
+        optimizer.step()
+        return loss
+
+    torch.manual_seed(0)
+    model, meant = nn.Linear(4, 1), nn.Linear(4, 1)
+    meant.load_state_dict(model.state_dict())
+    finding = Finding("G506", "thrown away", "error", "frozen")
+    setup, _ = changed("keep-gradient", model, step, train_step, finding=finding)
+    train_step(meant, torch.optim.SGD(meant.parameters(), 0.1), lose=False)
+    setup.iterate()
+    assert torch.equal(setup.model.weight, meant.weight)
+
+
 def test_batches_out_of_range_move_nothing_and_few_count_as_such():
     state = {"n": 0}
 
