@@ -315,3 +315,24 @@ def test_fixes_of_a_training_that_breaks_are_told_apart():
     )
     assert session.order(better) > session.order(good) > session.order(bad)
     assert session.merit(bad) < 0 < session.merit(good)
+
+
+@pytest.mark.parametrize(
+    ("loss", "found"),
+    [
+        (lambda out, y: (out - y).pow(2).mean(), []),
+        (lambda out, y: (out - y).abs().mean(), []),
+        (lambda out, y: F.mse_loss(out.square(), y), ["no square in front of the loss"]),
+        (lambda out, y: (out.abs() - y).square().mean(), ["no abs in front of the loss"]),
+    ],
+)
+def test_a_power_is_an_output_only_in_front_of_the_difference(loss, found):
+    x, y = torch.randn(8, 4), torch.randn(8, 1)
+    model = nn.Linear(4, 1)
+
+    def step(model):
+        return loss(model(x), y)
+
+    diagnosis = Diagnosis((FINDING,), (), isograd.probe(model, step))
+    known = Case(Setup(model, step), diagnosis, FINDING)
+    assert [p.title for p in kinds()["output-activation"].proposals(known)] == found

@@ -95,8 +95,10 @@ class Session:
         meaning = candidate.meaning
         if meaning is not None and meaning not in base.redefined:
             return -1.0
-        without = verdict.readings([base], meaning, own=False)[0][0]
-        fixed = verdict.readings([candidate.first], meaning, own=True)[0][0]
+        without, score = verdict.readings([base], meaning, own=False)[0]
+        fixed, better = verdict.readings([candidate.first], meaning, own=True)[0]
+        if meaning is not None and score is not None and better is not None and better <= score:
+            return -1.0  # another loss that does not answer better will not be proven
         if not math.isfinite(without):
             without = base.start if meaning is None else candidate.first.own_start[0]
         return verdict.relative(without, fixed)
