@@ -137,10 +137,12 @@ class Session:
         *,
         deadline: float | None = None,
         learns: bool = False,
+        extra: float = 0.0,
     ) -> list[Outcome]:
         """Outcomes of calls, in their order; `took` is told each as it comes in.
 
-        After `deadline` none begins; those that run may end, as there is a time for all.
+        After `deadline` none begins; those that run may end, as there is a time for all. `extra`
+        seconds are given from now on, whatever that time is.
         """
         got: dict[int, Outcome] = {}
         self.options.progress(stage, 0, len(calls))
@@ -150,9 +152,9 @@ class Session:
             jobs=self.options.jobs,
             backend=self.backend,
             limit=self.plan.each,
-            deadline=self.plan.deadline,
+            deadline=max(self.plan.deadline, began + extra),
             rewind=self.rewind,
-            begin=deadline or self.plan.deadline,
+            begin=max(deadline or self.plan.deadline, began + extra),
         ):
             got[outcome.index] = outcome
             took(outcome.index, outcome)
