@@ -41,7 +41,7 @@ GROUPS = (
         "Optimisation",
         "learning-rate sharpness-rate range-test layer-rates warm-up rate-limits clipping momentum "
         "betas epsilon maximize weight-decay owned-parameters module-list thaw zero-grad "
-        "more-batches skip-outliers divide-accumulated no-writes penalty z-loss",
+        "keep-gradient more-batches skip-outliers divide-accumulated no-writes penalty z-loss",
     ),
     (
         "Precision and numbers",
@@ -51,7 +51,7 @@ GROUPS = (
         "Head, data and graph",
         "logits-loss argmax-loss loss-shape loss-sign backward-sign one-unit softmax-axis "
         "transposed input-scale target-scale label-range detach enable-grad straight-through "
-        "soft-choice build-once loss-graph",
+        "autograd-derivative soft-choice build-once loss-graph",
     ),
 )
 PARTS = {"model": "the model", "optimizer": "the optimizer", "step": "the step"}

@@ -115,7 +115,7 @@ def test_a_trial_that_hangs_is_a_row_with_its_reason(monkeypatch, backend):
 def test_no_time_gives_rows_too(monkeypatch):
     catalogue(monkeypatch, Rate)
     (trial,) = tries(trainings.setup(), time_limit=1e-6)
-    assert (trial.verdict, trial.reason) == ("failed", "no time was left")
+    assert (trial.verdict, trial.reason) == ("not judged", "no time was left")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

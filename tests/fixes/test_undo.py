@@ -143,6 +143,7 @@ def test_parameters_are_plain_data(everything):
 def test_every_kind_has_a_reference_or_is_a_matter_of_definition():
     plain = {"owned-parameters", "zero-grad", "maximize", "loss-sign", "loss-shape", "thaw"}
     plain |= {"module-list", "enable-grad", "one-unit", "softmax-axis", "transposed"}
+    plain |= {"backward-sign", "no-writes", "build-once", "keep-gradient"}
     for kind in kinds().values():
         assert kind.reference or kind.name in plain, kind.name
         assert kind.__doc__
@@ -155,7 +156,7 @@ def test_every_kind_says_how_it_is_undone(everything):
         assert proposal.undo.endswith("."), kind.name
 
 
-CONTEXT = "inputs targets prediction logits loss rest term x".split()
+CONTEXT = "inputs targets prediction logits labels loss rest term x q k v scores".split()
 
 
 def test_snippets_run_where_they_are_pasted(everything):

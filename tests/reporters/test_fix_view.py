@@ -93,3 +93,14 @@ def test_only_the_best_are_shown_unless_asked():
 
 def test_no_trials_at_all():
     assert rendered([], 80) == "No fix of the catalogue fits these findings."
+
+
+def test_a_time_limit_that_was_too_short_is_told_with_what_to_do():
+    late = Trial(
+        fix("a norm"), FINDING, BEFORE, FAILED, None, None, "not judged", "no time was left"
+    )
+    text = " ".join(rendered([*TRIALS, late], 80, seconds=2.0).split())
+    assert "Time was up: 1 of 4 fixes were not tried to the end." in text
+    assert "`--time-limit` more than the 2 seconds" in text
+    assert "未作评判" in rendered([late], 80, "zh", seconds=2.0)
+    assert "Time was up" not in rendered(TRIALS, 80, seconds=2.0)

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,6 +34,7 @@ from isograd.records.fix import Trial
 _PARTNERS = 6
 # Rounds of rates beside the best one.
 _REFINED = 2
+_LEADING = 3
 _PARTS = 3
 # A part must improve the relative difference by this to be added: the loss falls by 18 %. What
 # helps less is not worth its risk: a higher rate that is unstable shows it after the trial.
@@ -138,10 +140,11 @@ class _Search(Session):
         return probed, self.arm(candidate.fix, SCREEN, self.plan.steps, {})
 
     def _refine(self) -> None:
-        """Where a rate is best, the rates beside it: they are tried a decade apart at first."""
+        """Where a rate is among the best, those beside it: they are far apart at first."""
         for _ in range(_REFINED):
-            best = max(self.candidates, key=self.order, default=None)
-            if best is None or self.merit(best) <= 0 or not is_rate(best.fix):
+            first = sorted(self.candidates, key=self.order, reverse=True)[:_LEADING]
+            best = next((c for c in first if is_rate(c.fix)), None)
+            if best is None or self.merit(best) <= 0:
                 return
             known = {c.fix.parameters["factor"] for c in self.candidates if is_rate(c.fix)}
             near = [
@@ -162,7 +165,11 @@ class _Search(Session):
             key=self.order,
             default=None,
         )
-        pool = [c for c in self.candidates if c.partner or (c is not best and self.merit(c) > 0)]
+        pool = [
+            c
+            for c in self.candidates
+            if c.partner or (c is not best and (self.merit(c) > 0 or self._may_help(c)))
+        ]
         for _ in range(_PARTS - 1):
             if best is None:
                 return
@@ -190,6 +197,13 @@ class _Search(Session):
                 return
             self.candidates.append(better)
             best = better
+
+    def _may_help(self, candidate: Candidate) -> bool:
+        """True for what breaks on its own, as all does at this rate: it may be good at another."""
+        base, first = self.unchanged.get(SCREEN), candidate.first
+        if base is None or first is None or is_rate(candidate.fix):
+            return False
+        return not math.isfinite(base.loss) and not math.isfinite(first.loss)
 
     def _adds(self, better: Candidate, best: Candidate) -> bool:
         """True if a combination is worth its risk."""

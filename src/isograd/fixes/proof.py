@@ -18,6 +18,9 @@ from isograd.fixes.setup import Setup
 from isograd.fixes.workers import Outcome
 from isograd.records.fix import Fix, Part
 
+# A check that all else waits for may take this share of the time limit on top of it.
+_GRACE = 0.25
+
 
 def prove(session: Session) -> None:
     """Try the best on fresh seeds, and once more where that leaves it open."""
@@ -31,14 +34,27 @@ def prove(session: Session) -> None:
     undecided = [c for c in finalists if judged(c, session.unchanged, session.randoms).undecided]
     if undecided:
         _fresh(session, undecided, range(seeds, 2 * seeds), checked=False)
+    _checked(session, finalists)
     _longer(session, finalists)
+
+
+def _checked(session: Session, finalists: Sequence[Candidate]) -> None:
+    """Check the copy with the best fix, where that is all that the time was too short for."""
+    good = [c for c in finalists if judged(c, session.unchanged, session.randoms).proven]
+    if not good or any(c.remaining is not None or c.reason for c in good):
+        return
+
+    def took(_: int, outcome: Outcome) -> None:
+        if not outcome.late:
+            good[0].remaining, good[0].reason = outcome.value, outcome.reason
+
+    call = functools.partial(_proving, session, {}, "check", good[0], 0)
+    session.map("proof", [call], took, extra=_GRACE * session.options.time_limit)
 
 
 def _longer(session: Session, finalists: Sequence[Candidate]) -> None:
     """Train what is proven for longer, if there are several and there is time for all."""
-    good = [
-        c for c in finalists if judged(c, session.unchanged, session.randoms).verdict == "proven"
-    ]
+    good = [c for c in finalists if judged(c, session.unchanged, session.randoms).proven]
     if len(good) < 2 or session.plan.left < 1.2 * LONGER * session.plan.arm * len(good):
         return
     steps = LONGER * session.plan.steps

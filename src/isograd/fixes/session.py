@@ -95,8 +95,10 @@ class Session:
         meaning = candidate.meaning
         if meaning is not None and meaning not in base.redefined:
             return -1.0
-        without = verdict.readings([base], meaning, own=False)[0][0]
-        fixed = verdict.readings([candidate.first], meaning, own=True)[0][0]
+        without, score = verdict.readings([base], meaning, own=False)[0]
+        fixed, better = verdict.readings([candidate.first], meaning, own=True)[0]
+        if meaning is not None and score is not None and better is not None and better <= score:
+            return -1.0  # another loss that does not answer better will not be proven
         if not math.isfinite(without):
             without = base.start if meaning is None else candidate.first.own_start[0]
         return verdict.relative(without, fixed)
@@ -135,10 +137,12 @@ class Session:
         *,
         deadline: float | None = None,
         learns: bool = False,
+        extra: float = 0.0,
     ) -> list[Outcome]:
         """Outcomes of calls, in their order; `took` is told each as it comes in.
 
-        After `deadline` none begins; those that run may end, as there is a time for all.
+        After `deadline` none begins; those that run may end, as there is a time for all. `extra`
+        seconds are given from now on, whatever that time is.
         """
         got: dict[int, Outcome] = {}
         self.options.progress(stage, 0, len(calls))
@@ -148,9 +152,9 @@ class Session:
             jobs=self.options.jobs,
             backend=self.backend,
             limit=self.plan.each,
-            deadline=self.plan.deadline,
+            deadline=max(self.plan.deadline, began + extra),
             rewind=self.rewind,
-            begin=deadline or self.plan.deadline,
+            begin=max(deadline or self.plan.deadline, began + extra),
         ):
             got[outcome.index] = outcome
             took(outcome.index, outcome)

@@ -56,6 +56,11 @@ class Judged:
     p_value: float
     undecided: bool = False
 
+    @property
+    def proven(self) -> bool:
+        """True if nothing is missing but a check of the fixed copy."""
+        return self.verdict == "proven"
+
 
 def relative(without: float, fixed: float) -> float:
     """How much better `fixed` is, in [-1, 1].

@@ -142,7 +142,11 @@ ZH = {
         "返回损失本身，而不是用它的值新建的张量"
     ),
     "no norm over one number at {paths}": "{paths} 处不要对单个数做归一化",
+    "autograd's derivative of {functions}": "{functions} 由 autograd 求导",
+    "keep the gradients until the step": "把梯度保留到更新那一步",
     # How each is taken back.
+    "Call apply() again.": "重新调用 apply()。",
+    "Clear them again.": "重新清除它们。",
     "Put the norms back.": "恢复归一化。",
     "Return the new tensor.": "返回新建的张量。",
     "Put the arguments back.": "恢复这些参数。",

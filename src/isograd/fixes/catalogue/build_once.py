@@ -30,10 +30,13 @@ _KEPT = "kept_"
 
 @register
 class BuildOnce(Kind):
-    """The parameters of the first pass are kept, registered and trained."""
+    """The parameters of the first pass are kept, registered and trained.
+
+    So are those that live outside of the model, in a closure or a global.
+    """
 
     name = "build-once"
-    cures = frozenset(("G505", "graph-cut", "G302", "optimizer-state"))
+    cures = frozenset(("G505", "G508", "graph-cut", "G302", "optimizer-state"))
     part = "optimizer"
 
     def proposals(self, case: Case) -> Iterator[Proposal]:

@@ -31,7 +31,7 @@ class LoopWrites(Kind):
 
     name = "no-writes"
     cures = frozenset(
-        "G304 G309 G603 G703 clipping weight-decay regularization weight-scale precision "
+        "G304 G309 G312 G603 G703 clipping weight-decay regularization weight-scale precision "
         "learning-rate optimizer-state".split()
     )
     part = "step"

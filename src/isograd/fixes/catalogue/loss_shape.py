@@ -19,6 +19,8 @@ from isograd.records.fix import Fix
 
 _NAMES = ("sub", "__sub__", "rsub", "__rsub__", "subtract", "mse_loss", "l1_loss")
 _NAMES += ("smooth_l1_loss", "huber_loss")
+# By hand: a likelihood, a weighted sum.
+_PRODUCTS = ("mul", "__mul__", "__rmul__", "multiply", "div", "__truediv__", "add", "__add__")
 
 
 @register
@@ -33,7 +35,7 @@ class LossShape(Kind):
     def proposals(self, case: Case) -> Iterator[Proposal]:
         """Where as many numbers are compared in different shapes."""
         for call in case.snapshot.losses:
-            if call.name in _NAMES and _differ(call.input_shape, call.target_shape):
+            if call.name in (*_NAMES, *_PRODUCTS) and _differ(call.input_shape, call.target_shape):
                 yield Proposal(
                     "the prediction in the shape of the target",
                     {"call": call.name, "line": call.source},
@@ -58,6 +60,10 @@ class LossShape(Kind):
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """`.squeeze(-1)` on the first operand."""
         p = fix.parameters
+        if p["call"] in _PRODUCTS:
+            raise NotInSourceError(
+                f"which factor has the shape too many at {p['line']} is not said"
+            )
         differences = [
             (f, n)
             for f, n in source.nodes_at(p["line"], ast.BinOp)

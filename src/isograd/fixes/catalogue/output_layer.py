@@ -21,8 +21,11 @@ from isograd.records.fix import Fix
 
 _SQUASHES = (
     *("softmax", "log_softmax", "sigmoid", "relu", "tanh", "clamp", "softplus", "exp"),
-    *("abs", "square", "pow", "leaky_relu", "gelu", "elu", "hardtanh", "relu6", "logsigmoid"),
+    *("leaky_relu", "gelu", "elu", "hardtanh", "relu6", "logsigmoid"),
 )
+# These make an output too, but behind a difference they are the loss.
+_EVEN = ("abs", "square", "pow")
+_DIFFERENCES = ("sub", "__sub__", "rsub", "__rsub__", "subtract")
 
 
 @register
@@ -113,5 +116,12 @@ def _last(case: Case) -> Op | None:
     ops = case.snapshot.ops
     weights = [op.index for op in ops if op.kind in ("weight", "recurrence")]
     last = max(weights, default=-1)
-    after = [op for op in ops if op.index > last and op.name.rstrip("_") in _SQUASHES]
-    return after[0] if after else None
+    compared = False
+    for op in ops:
+        if op.index <= last:
+            continue
+        name = op.name.rstrip("_")
+        if name in _SQUASHES or (name in _EVEN and not compared):
+            return op
+        compared = compared or op.name in _DIFFERENCES or op.kind == "loss"
+    return None

@@ -99,6 +99,15 @@ def product_before(snapshot: Snapshot, op: Op) -> tuple[Op | None, int]:
             return None, 0
         op = snapshot.ops[op.sources[0]]
         if op.name in _PRODUCTS:
-            width = op.inputs.shape[-1] if op.inputs is not None else 0
-            return op, int(width)
+            if op.inputs is not None:
+                return op, int(op.inputs.shape[-1])
+            # The queries: made by a layer, or a view of what one made.
+            source = op
+            for _ in range(_BETWEEN):
+                if not source.sources:
+                    break
+                source = snapshot.ops[source.sources[0]]
+                if source.output is not None:
+                    return op, int(source.output.shape[-1])
+            return op, 0
     return None, 0
