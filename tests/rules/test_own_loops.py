@@ -125,3 +125,78 @@ def test_a_loss_that_starts_high_and_is_soon_below_a_guess_is_explained():
 
     assert "G409" in explained(training(0.3))
     assert ("G409", "loss-head") in alarms(training(1e-6))
+
+
+def test_parts_that_are_trained_in_turn_are_not_frozen():
+    """One part rests at the end of the training, as it did before."""
+    x, y = classes()
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))
+    count = [0]
+
+    def train_step(m, trainer):
+        count[0] += 1
+        first = count[0] // 5 % 2 == 0
+        m[0].requires_grad_(first)
+        m[2].requires_grad_(not first)
+        trainer.zero_grad()
+        loss = F.cross_entropy(m(x), y)
+        loss.backward()
+        trainer.step()
+        return loss
+
+    slow = torch.optim.SGD(model.parameters(), 0.002)
+    step = lambda m: F.cross_entropy(m(x), y)  # noqa: E731
+    diagnosis = isograd.check(model, step, slow, 50, train_step=train_step)
+    assert diagnosis.training.frozen
+    assert "G502" not in {f.code for f in diagnosis.findings}
+
+
+def test_backward_passes_of_another_model_add_nothing_to_what_lies_in_grad():
+    """Reptile: a clone is trained inside, and `.grad` is written by hand."""
+    model = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
+    x = torch.linspace(-1, 1, 32)[:, None]
+
+    def train_step(m, trainer):
+        clone = copy.deepcopy(m)
+        inner = torch.optim.SGD(clone.parameters(), 0.05)
+        for _ in range(3):
+            inner.zero_grad()
+            loss = F.mse_loss(clone(x), x.sin())
+            loss.backward()
+            inner.step()
+        trainer.zero_grad()
+        for ours, theirs in zip(m.parameters(), clone.parameters(), strict=True):
+            ours.grad = (ours - theirs).detach()
+        trainer.step()
+        return loss
+
+    step = lambda m: F.mse_loss(m(x), x.sin())  # noqa: E731
+    outer = torch.optim.SGD(model.parameters(), 0.5)
+    diagnosis = isograd.check(model, step, outer, 30, train_step=train_step)
+    assert max(diagnosis.training.stale, default=0.0) == 0.0
+    assert "G305" not in {f.code for f in diagnosis.findings}
+
+
+def test_a_density_has_no_targets():
+    """A flow subtracts inside of the model: its inputs are all there is to roll."""
+
+    class Flow(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 2))
+
+        def forward(self, x):
+            shift, scale = self.net(x[:, :1]).unbind(1)
+            z = (x[:, 1] - shift) * torch.exp(-scale)
+            return -0.5 * z.square() - scale
+
+    generator = torch.Generator().manual_seed(0)
+
+    def step(m):
+        a = torch.randn(64, 1, generator=generator)
+        b = a**2 + 0.1 * torch.randn(64, 1, generator=generator)
+        return -m(torch.cat([a, b], 1)).mean()
+
+    model = Flow()
+    diagnosis = isograd.check(model, step, torch.optim.Adam(model.parameters(), 1e-2), 50)
+    assert alarms(diagnosis) == []

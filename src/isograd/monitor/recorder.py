@@ -71,6 +71,7 @@ class Recorder:
         self._price = 0.0
         self._last_norm = 0.0
         self._left: float | None = None
+        self._lying: tuple[float, float | None] | None = None
         self._leftover = Leftover()
         self._told = False
         self._inside = False
@@ -124,6 +125,7 @@ class Recorder:
         begin = time.perf_counter()
         left = self._total(self._gradients(list(self._parameters)))
         share = left / self._last_norm if self._last_norm > 0 else 0.0
+        self._lying = left, self._left
         self._left = share if self._left is None else min(self._left, share)
         self._spent(begin)
 
@@ -165,6 +167,9 @@ class Recorder:
         if self.full:
             begin = time.perf_counter()
             self._raw = self._gradients(list(self._parameters))
+            if self._lying is not None and self._total(self._raw) == self._lying[0]:
+                self._left = self._lying[1]  # it was another model's, and added nothing
+            self._lying = None
             if self._updates != self._updates_before:  # gradients were used on the way and may
                 self._raw = {}  # be gone
             if factor not in (0.0, 1.0):

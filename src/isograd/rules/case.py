@@ -223,8 +223,14 @@ class Case:
         Samples of a batch that are each other's targets (contrastive losses) roll along with
         their inputs, so that they do not count.
         """
-        # A difference from zeros is no comparison with a target.
-        calls = [c for c in self.snapshot.losses if "sub" not in c.name or c.target.std > 0]
+        # A difference from zeros is no comparison with a target, and one inside of the model is a
+        # part of what it computes: both sides roll along with its inputs.
+        ops = self.snapshot.ops
+        calls = [
+            c
+            for c in self.snapshot.losses
+            if "sub" not in c.name or (c.target.std > 0 and not _inside(ops, c.op))
+        ]
         return any(not _in_batch(call) for call in calls)
 
     @property
@@ -337,6 +343,10 @@ class Case:
             and not (op.output and op.output.nonfinite)
             and op.index not in self.before_loss
         ]
+
+
+def _inside(ops: tuple[Op, ...], index: int) -> bool:
+    return index < len(ops) and ops[index].module_type != ""
 
 
 def _in_batch(call: LossCall) -> bool:

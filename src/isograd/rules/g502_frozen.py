@@ -36,8 +36,9 @@ UNTRAINED = 0.15
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding if the training learns with everything thawed, or freezes things itself."""
-    if case.training is not None and case.training.frozen and case.poor:
-        yield _in_loop(case, case.training.frozen)
+    frozen_inside = _rests(case)
+    if frozen_inside and case.poor:
+        yield _in_loop(case, frozen_inside)
         return
     replay = proof.proved(case, "frozen") or proof.released(case, "frozen") or _random(case)
     # Nobody freezes a tensor by not making it a parameter.
@@ -82,6 +83,19 @@ def _in_loop(case: Case, names: tuple[str, ...]) -> Finding:
         advice=("look for `requires_grad_(False)` inside of the loop, the step or `forward`",),
         confidence=0.8,
     )
+
+
+def _rests(case: Case) -> tuple[str, ...]:
+    """Parameters that the loop froze, and that did not move in the second half of the training.
+
+    Loops that train parts in turn leave one frozen at their end.
+    """
+    training = case.training
+    if training is None:
+        return ()
+    tracks = training.parameters
+    late = {n: t.update[len(t.update) // 2 :] for n, t in tracks.items() if n in training.frozen}
+    return tuple(n for n in training.frozen if not any(u > 0 for u in late.get(n, ())))
 
 
 def _random(case: Case) -> Replay | None:
