@@ -102,7 +102,8 @@ def thinning(directory: Path, steps: int, count: int, limit: int) -> None:
     micro = f"{statistics.median(own) * 1e6:.1f} median, {sum(own) / steps * 1e6:.1f} mean"
     show("    processor time, microseconds a step", micro)
     near = [a + b for a in range(5000, steps - 16, 10_000) for b in range(-16, 17)]
-    show("    steps around anomalies kept", f"{np.isin(near, kept.steps).mean():.0%}")
+    if near:  # anomalies begin at step 5000
+        show("    steps around anomalies kept", f"{np.isin(near, kept.steps).mean():.0%}")
 
 
 def main() -> None:

@@ -111,8 +111,12 @@ class Gradients:
         """
         handles = []
         try:
-            wanted: dict[Node, list[tuple[int, Callable[[], Callable[[Slot], Any]]]]] = {}
+            wanted: dict[Node, list[tuple[int, Callable[[Tensor], Any]]]] = {}
             for index, border in enumerate(graph.borders):
+                if _is_plain_leaf(border):
+                    ((node, position),) = border.consumers
+                    wanted.setdefault(node, []).append((position, self._leaf(index, border)))
+                    continue
                 handles.append(border.node.register_prehook(shield(self._arrival(index, border))))
                 if len(border.consumers) > 1:
                     for node, position in border.consumers:
@@ -166,19 +170,29 @@ class Gradients:
         return hook
 
     def _departure(self, places: list[tuple[int, Any]]) -> Callable[..., None]:
-        add = self.ledger.add
-
         def hook(inputs: tuple[Tensor | None, ...], outputs: Any) -> None:
             for position, keep in places:
                 gradient = inputs[position]
                 if gradient is not None:
-                    keep(add(gradient))
+                    keep(gradient)
 
         return hook
 
-    def _term(self, index: int, node: Node) -> Any:
-        terms = self.terms[index]
-        return lambda slot: terms.append((node, slot))
+    def _leaf(self, index: int, border: Border) -> Callable[[Tensor], None]:
+        """Keeps what leaves the only consumer of a leaf, as it arrives there."""
+        leaf, slots, add = border.node.variable, self.borders[index], self.ledger.add
+
+        def keep(gradient: Tensor) -> None:
+            # The engine does both behind the consumer's hooks, as for a broadcast bias.
+            if gradient.shape != leaf.shape:
+                gradient = gradient.sum_to_size(leaf.shape)
+            slots.append(add(gradient.to(leaf.dtype)))
+
+        return keep
+
+    def _term(self, index: int, node: Node) -> Callable[[Tensor], None]:
+        terms, add = self.terms[index], self.ledger.add
+        return lambda gradient: terms.append((node, add(gradient)))
 
     def _want_attention(
         self, graph: BackwardGraph, owner: dict[Node, Draft], wanted: dict[Node, Any]
@@ -200,10 +214,10 @@ class Gradients:
                     wanted.setdefault(node, []).append((position, self._to(draft, short)))
 
     def _to(self, draft: Draft, short: str) -> Any:
-        store = self.attention[draft]
+        store, add = self.attention[draft], self.ledger.add
 
-        def keep(slot: Slot) -> None:
-            store[short] = slot
+        def keep(gradient: Tensor) -> None:
+            store[short] = add(gradient)
 
         return keep
 
@@ -222,6 +236,16 @@ class Gradients:
                 self.inner[name].add(self.running[-1])
 
         return hook
+
+
+def _is_plain_leaf(border: Border) -> bool:
+    """True if a leaf's gradient can be seen where it leaves its only consumer.
+
+    A hook on the leaf's own node would stay there when it is removed, empty but called in every
+    later backward pass, for as long as a loop holds its last loss while it makes the next.
+    """
+    leaf = getattr(border.node, "variable", None)
+    return leaf is not None and len(border.consumers) == 1 and not leaf._backward_hooks
 
 
 def _layer_key(draft: Draft) -> tuple[str | None, str | None, int]:

@@ -80,6 +80,7 @@ class Alarms:
         self._told = told
         self._loss = Past()
         self._total = Past()
+        self._beside = Past()  # losses of the steps that the gradients are of
         self._highest = -math.inf
         self._start = math.nan
         self._each: deque[np.ndarray] = deque(maxlen=WINDOW)
@@ -99,6 +100,16 @@ class Alarms:
         if loss <= self._loss.high < math.inf:
             return False
         return not math.isfinite(loss) or self._loss.above(loss)[0] > SCORE / 2
+
+    @property
+    def high(self) -> float:
+        """No loss below this startles."""
+        return self._loss.high
+
+    def passed(self, losses: Sequence[Any]) -> None:
+        """Losses of steps that have no row, and startled nobody."""
+        self._loss.extend(loss for loss in losses if isinstance(loss, float))
+        self._begins()
 
     def saw(self, beat: Beat) -> list[Alarm]:
         """Judge one row whose numbers have been fetched.
@@ -122,12 +133,15 @@ class Alarms:
         moved = self._gradient_jumps(beat, gradient)
         self.moving = jumped or moved
         self._loss.add(loss)
-        if math.isnan(self._start) and len(self._loss) >= SETTLED:
-            self._start = self._loss.middle
-        self._remember(beat, gradient)
+        self._begins()
+        self._remember(beat, loss, gradient)
         if not self.moving and beat.measured and self._rows % _TRENDS == 0:
             self._gradient_grows(beat.step)
         return self.raised[before:]
+
+    def _begins(self) -> None:
+        if math.isnan(self._start) and len(self._loss) >= SETTLED:
+            self._start = self._loss.middle
 
     def saw_snapshot(self, step: int, snapshot: Snapshot) -> None:
         """A whole step was measured."""
@@ -176,7 +190,7 @@ class Alarms:
         same = there.tobytes() == self._there
         if not same and self._renewals < _RENEWALS:
             self._renewals += 1
-            self._total, self._highest = Past(), -math.inf
+            self._total, self._highest, self._beside = Past(), -math.inf, Past()
             self._each.clear()
         if not same:
             self._there = there.tobytes()
@@ -207,7 +221,7 @@ class Alarms:
 
     def _gradient_grows(self, step: int) -> None:
         rise, off = self._total.rise()
-        if rise < _GROWTH or off > rise / _STRAIGHT or len(self._loss) < len(self._total):
+        if rise < _GROWTH or off > rise / _STRAIGHT or len(self._beside) < len(self._total):
             return
         if self._falls():
             return
@@ -219,17 +233,19 @@ class Alarms:
 
     def _falls(self) -> bool:
         """True if the loss falls over the window, or has fallen to little: then all is well."""
-        if len(self._loss) < SETTLED:
+        past = self._beside if len(self._beside) >= SETTLED else self._loss
+        if len(past) < SETTLED:
             return True
-        older, newer = self._loss.halves()
+        older, newer = past.halves()
         if newer < _SOLVED * self._start:
             return True
         return newer < older - _FALLS * abs(older)
 
-    def _remember(self, beat: Beat, gradient: float) -> None:
+    def _remember(self, beat: Beat, loss: float, gradient: float) -> None:
         if not beat.measured:
             return
         self._total.add(gradient)
+        self._beside.add(loss)
         self._rows += 1
         self._each.append(beat.raw)
 

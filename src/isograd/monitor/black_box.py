@@ -102,6 +102,24 @@ class BlackBox:
             self._taping = StepTaping(self._model, early=self._always)
             self._plan()
 
+    @property
+    def waits(self) -> bool:
+        """True while the flag of some step has not arrived from a device."""
+        return bool(self._waiting)
+
+    def rests(self) -> float:
+        """Steps that surely pass before one is to be kept."""
+        if self._off:
+            return math.inf
+        if self._always:
+            return 0
+        return self._governor.wait(("replay",)) if self._wanted() else math.inf
+
+    def doze(self) -> None:
+        """For some steps nothing of ours is in the way of the model's calls."""
+        if self._taping is not None:
+            self._taping.stop()
+
     def give_up(self, why: str = "the training is compiled") -> None:
         """Keep no more."""
         self._off = self._off or why
@@ -246,9 +264,17 @@ class BlackBox:
 
     def _plan(self) -> None:
         assert self._taping is not None
-        if self._always or self._governor.due("replay"):
+        if self._always or (self._wanted() and self._governor.due("replay")):
             self._on = True
             self._taping.open()
+
+    def _wanted(self) -> bool:
+        """True if a step is worth keeping: at the start, and when something moves.
+
+        One of a thousand quiet steps is hardly the one that goes bad.
+        """
+        governor = self._governor
+        return governor.moving or governor.early("replay") or governor.steady("replay")
 
     def _rest(self) -> None:
         self._on = self._stepping = False

@@ -17,14 +17,8 @@ from torch import Tensor
 from isograd.monitor.beat import Beat
 from isograd.monitor.norms import fused_norms
 
-# Rows that are made together, and seconds they may wait for it.
+# Rows that are made together.
 MOST = 16
-_SECONDS = 0.1
-
-
-def rows(bare: float) -> int:
-    """How many steps of this length in seconds are taken together."""
-    return min(MOST, int(_SECONDS / bare)) if bare > 0 else 0
 
 
 class Brisk:

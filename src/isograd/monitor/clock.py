@@ -82,34 +82,39 @@ class Clock:
         self._seen = 0
         self._closures = 0
         self._look: Callable[[], None] | None = None
+        self._once_a_step = False
         self.simple = True
         self._open = False
         self._settled = bool(optimizers)
         self._handle: Any = None
         self._handles: dict[int, list[Any]] = {}
-        self._doze: Callable[[torch.optim.Optimizer], bool] | None = None
+        self._doze: Callable[[torch.optim.Optimizer], None] | None = None
         self._last: torch.optim.Optimizer | None = None
         self._others = 0
 
-    def doze(
-        self,
-        stepped: Callable[[torch.optim.Optimizer], bool],
-        look: Callable[[], None] | None = None,
-    ) -> bool:
-        """Tell the listener nothing for a while; as cheap as can be.
+    def doze(self, stepped: Callable[[torch.optim.Optimizer], None]) -> bool:
+        """Tell the listener nothing until it is woken; as cheap as can be.
 
         Args:
-            stepped: Called instead when the optimizer that ended the latest step has stepped
-                again; true ends the doze, and the step ends as any other.
-            look: Called before the optimizer steps.
+            stepped: Called instead, each time the optimizer that ended the latest step has
+                stepped again.
 
         Returns:
             False if it cannot: it is not known which optimizer ends a step.
         """
         if self._last is None:
             return False
-        self._doze, self._others, self._seen, self._look = stepped, 0, 0, look
+        self._doze, self._others, self._seen, self._look = stepped, 0, 0, None
+        self._once_a_step = self._calls.get(id(self._last), 1) == 1
         return True
+
+    def wake(self) -> None:
+        """Tell the listener of everything again; the step that has just ended is over."""
+        self._doze = self._look = None
+
+    def looks(self, look: Callable[[], None] | None) -> None:
+        """What is called in a doze before that optimizer steps."""
+        self._look = look
 
     @property
     def others(self) -> int:
@@ -148,7 +153,7 @@ class Clock:
 
     def _anyone(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         """Any optimizer of the process is about to step; its own hooks run after this."""
-        if optimizer in self._met:
+        if optimizer is self._last or optimizer in self._met:
             return
         self._met.add(optimizer)
         own = {id(p) for p in self._model.parameters()}  # anew: some may have been added
@@ -219,8 +224,12 @@ class Clock:
         self._listener.before_step(optimizer)
 
     def _after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        if self._doze is not None:
-            self._slept(optimizer)
+        doze = self._doze
+        if doze is not None:
+            if self._once_a_step and optimizer is self._last:
+                doze(optimizer)
+            else:
+                self._slept(optimizer)
             return
         depth = self._depth.pop(id(optimizer), 0)
         if depth > 1:
@@ -241,14 +250,14 @@ class Clock:
             self._others += 1
             if self._others > _PATIENCE * len(self._known):
                 self._doze = self._last = None
+            elif self._once_a_step:
+                self._once_a_step = False  # so that its own steps are heard of here, too
             return
         self._others = 0
         self._seen += 1
         if self._seen % self._calls.get(id(optimizer), 1):
             return
-        if self._doze(optimizer):
-            self._doze = None
-            self._listener.end_step()
+        self._doze(optimizer)
 
     def _end(self) -> None:
         if self._open:

@@ -26,10 +26,20 @@ def is_compiled(model: nn.Module) -> bool:
             module, "_compiled_call_impl", None
         ):
             return True
-    if "torch._dynamo" not in sys.modules:
+    if not _backends():
         return False
     own = {id(module) for module in model.modules()}
     return any(_compiled(thing, own) for thing in gc.get_objects())
+
+
+def _backends() -> bool:
+    """False if dynamo has wrapped nothing but functions to leave alone; looking costs much."""
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    if frames is None:
+        return False
+    known = getattr(frames, "cached_backends", None)
+    # None stands for what is left alone; an empty table was reset, and tells nothing.
+    return not known or any(backend is not None for backend in known.values())
 
 
 def _compiled(thing: Any, own: set[int]) -> bool:

@@ -1,9 +1,12 @@
 """Keeps what watching costs within a budget.
 
 Every kind of measurement has a purse: a share of the budget that grows with the time the training
-takes, and a little at the start, when a training tells most. A measurement is due when its purse
-can pay what it cost lately. What cannot be timed on its own, such as a step whose calls are
-written down, is charged by how much longer that step took than a bare one.
+takes, and a little in advance, because a training tells most at its start. What was spent in
+advance is paid back: as long as the whole account lies above the budget, purses fill at half the
+pace. A measurement is due when its purse can pay what it cost lately. What cannot be timed on its
+own, such as a step whose calls are written down, is charged by how much longer that step took
+than a bare one; what merely being there costs at each step is timed when watching begins, and
+comes off the budget before any purse.
 """
 
 from __future__ import annotations
@@ -18,11 +21,18 @@ _NEWEST = 0.3
 # A bare step this many times longer than usual was disturbed by something else.
 _OUTLIER = 3.0
 # Steps without asking again.
-_LONGEST = 32
+_LONGEST = 64
+# How much denser measurements are when something moves.
+_HELD = 1.25
 # A share above this cannot be told from the clock's own errors.
 _MOST = 10.0
-# Calling hooks that do nothing, per step; found by timing an empty watch.
-_HOOKS = 12e-6
+# Seconds of a step of a nap, until it was timed; one that is seen takes that many times as much.
+_NAP = 3e-6
+_SEEN = 6
+# Of the budget, the most that being there may take from the purses.
+_THERE = 0.6
+# Of the pace at which purses fill, what is left while the account lies above the budget.
+_BACK = 0.5
 
 
 @dataclass(slots=True)
@@ -61,7 +71,9 @@ class Governor:
     Attributes:
         bare: Seconds of a step without anything of ours; NaN until one was seen.
         own: Seconds charged in this step.
-        purses: By kind: `light`, `full`, `probe`, `tape`, `row`, `loss`, `replay`.
+        nap: Seconds that a step takes of which only the loss is noted.
+        moving: True if the training changes quickly now, so that measurements may be denser.
+        purses: By kind: `start`, `row`, `light`, `full`, `probe`, `tape`, `loss`, `replay`.
     """
 
     def __init__(self, budget: float | None) -> None:
@@ -70,20 +82,24 @@ class Governor:
         self.budget = budget
         self.bare = math.nan
         self.steps = 0
+        self.nap = _NAP
+        self.moving = False
         self.purses = {
-            "row": Purse(0.25, 0.001, 0.1),
-            "light": Purse(0.25, 0.002, 0.5),
-            "full": Purse(0.15, 0.006, 2.0),
-            "probe": Purse(0.20, 0.0, 0.0),
-            "tape": Purse(0.0, 0.003, 1.0),
+            "start": Purse(0.0, 0.0, 0.0),  # getting ready: copies of model and optimizer
+            "row": Purse(0.05, 0.0005, 0.1),
+            "light": Purse(0.30, 0.001, 0.3),
+            "full": Purse(0.20, 0.004, 2.0),
+            "probe": Purse(0.30, 0.0, 0.0),
+            "tape": Purse(0.0, 0.002, 1.0),
             "loss": Purse(0.0, 0.0, 0.0),  # what noting losses took; it thins itself
-            "replay": Purse(0.15, 0.010, 8.0),
+            "replay": Purse(0.15, 0.003, 2.0),
         }
         self._began = math.nan
         self._last = math.nan
+        self._hooks = 0.0
+        self._earned = 0.0
         self.own = 0.0
         self._unpriced: list[tuple[str, float]] = []
-        self._moving = False
 
     def due(self, kind: str) -> bool:
         """True if a measurement of this kind can be paid now."""
@@ -105,16 +121,20 @@ class Governor:
         """Tell it what a whole measurement took; it was charged already."""
         self.purses[kind].learn(seconds)
 
-    def stepped(self, disturbed: str = "", steps: int = 1) -> None:
+    def stepped(self, disturbed: str = "", steps: int = 1, asleep: bool = False) -> None:
         """A step of the training has ended.
 
         Args:
             disturbed: The kind of measurement that ran through the whole step, if one did.
             steps: More than one if nobody looked meanwhile.
+            asleep: True if only their losses were noted.
         """
         now = time.perf_counter()
+        hooks = steps * self.nap * (1 if asleep else _SEEN)
+        self._hooks += hooks
         if not math.isnan(self._last):
-            took = (now - self._last - self.own) / steps
+            self._earned += (0.0 if self.budget is None else self._pace()) * (now - self._last)
+            took = (now - self._last - self.own - hooks) / steps
             if disturbed:
                 self._unpriced.append((disturbed, took))
             else:
@@ -136,37 +156,47 @@ class Governor:
         self._last = now
 
     def wait(self, kinds: Sequence[str]) -> int:
-        """Steps that surely pass before one of these kinds can be paid; at most 32."""
-        if self.budget is None or math.isnan(self.bare):
+        """Steps that surely pass before one of these kinds can be paid; at most 64."""
+        if self.budget is None:
+            return 0 if any(self.due(kind) for kind in kinds) else _LONGEST
+        if math.isnan(self.bare):
             return 0
         per_step = self.budget * self.bare
         waits: list[float] = [_LONGEST]
         for kind in kinds:
             purse = self.purses[kind]
             missing = purse.spent + purse.cost - self._allowed(purse)
-            waits.append(missing / max(1.25 * purse.share * per_step, 1e-12))
+            waits.append(missing / max(_HELD * purse.share * per_step, 1e-12))
         return max(0, math.floor(min(waits)))
 
-    def lasts(self, kind: str, times: int) -> bool:
-        """True if that many measurements of a kind can be paid now."""
+    def times(self, kind: str, steps: int) -> int:
+        """How often a measurement of this kind can be paid within so many steps."""
         if self.budget is None:
-            return True
+            return steps if self.due(kind) else 0
         purse = self.purses[kind]
-        return purse.spent + times * purse.cost <= self._allowed(purse)
+        if not purse.cost or math.isnan(self.bare):
+            return 0
+        room = self._allowed(purse, steps * self.bare) - purse.spent
+        return max(0, min(steps, int(room / purse.cost)))
+
+    def early(self, kind: str) -> bool:
+        """True while a kind is still paid in advance."""
+        purse = self.purses[kind]
+        return self.budget is None or purse.spent + purse.cost <= self._start(purse)
+
+    def steady(self, kind: str) -> bool:
+        """True if a kind can be paid at every step."""
+        purse = self.purses[kind]
+        return self.budget is None or purse.cost <= purse.share * self._pace() * self.bare
 
     def affords(self, seconds: float) -> bool:
         """True if that at every step takes less than a quarter of the budget."""
         return self.budget is None or seconds < self.budget * self.bare / 4
 
-    def moves(self, moving: bool) -> None:
-        """Tell it whether the training changes quickly now: then measurements may be denser."""
-        self._moving = moving
-
     @property
     def spent(self) -> float:
         """Seconds of our own so far, with the calls of hooks."""
-        hooks = self.steps * _HOOKS
-        return hooks + sum(purse.spent for purse in self.purses.values())
+        return self._hooks + sum(purse.spent for purse in self.purses.values())
 
     @property
     def share(self) -> float:
@@ -185,14 +215,25 @@ class Governor:
         for kind, purse in self.purses.items():
             out[f"{kind}_seconds"] = purse.spent
             out[f"{kind}_times"] = purse.times
-        return out
+        return {**out, "hooks_seconds": self._hooks}
 
-    def _allowed(self, purse: Purse) -> float:
-        assert self.budget is not None
-        elapsed = 0.0 if math.isnan(self._began) else time.perf_counter() - self._began
+    def _start(self, purse: Purse) -> float:
         bare = 0.0 if math.isnan(self.bare) else self.bare
-        start = max(purse.start, purse.steps * bare) if self.budget else 0.0
+        return max(purse.start, purse.steps * bare) if self.budget else 0.0
+
+    def _allowed(self, purse: Purse, ahead: float = 0.0) -> float:
+        """Seconds that a purse may have spent, so many seconds from now."""
+        since = 0.0 if math.isnan(self._last) else time.perf_counter() - self._last
+        earned = self._earned + self._pace() * (since + ahead)
         # A fifth of the budget is kept for moments when something moves.
-        held = 1.25 if self._moving else 1.0
-        hooks = min(self.steps * _HOOKS / max(elapsed, 1e-9), self.budget / 2)
-        return start + held * purse.share * (self.budget - hooks) * elapsed
+        held = _HELD if self.moving else 1.0
+        return self._start(purse) + held * purse.share * earned
+
+    def _pace(self) -> float:
+        """Share of the time that all purses together gain now."""
+        assert self.budget is not None
+        passed = self._last - self._began
+        there = self._hooks + self.purses["loss"].spent
+        there = there / passed if passed > 0 else 0.0
+        pace = self.budget - min(there, _THERE * self.budget)
+        return pace * (_BACK if self.share > self.budget else 1.0)

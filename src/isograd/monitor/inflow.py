@@ -76,6 +76,11 @@ class Inflow:
             self._handle.remove()
             self._handle = None
 
+    @property
+    def resting(self) -> bool:
+        """True while nothing is remembered."""
+        return self._handle is None and not self._given_up
+
     def give_up(self) -> None:
         """Take it off for ever: it would be compiled with the model."""
         self._given_up = True
@@ -122,6 +127,8 @@ def _watched(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def loss(*args: Any, **kwargs: Any) -> Tensor:
         if _watching and not torch.compiler.is_compiling():
             for inflow in tuple(_watching):
+                if inflow.resting:
+                    continue
                 try:
                     inflow.saw_targets([t for t in (*args, *kwargs.values()) if constant(t)])
                 except Exception as error:

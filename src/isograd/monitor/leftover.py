@@ -26,19 +26,20 @@ class Leftover:
     """Looks at what one optimizer's gradients leave.
 
     Attributes:
+        next: Number of steps after which it looks again.
         waits: True if the backward passes until the next step are to be looked at.
     """
 
     def __init__(self) -> None:
         self.waits = False
-        self._next = 1
+        self.next = 1
         self._sample: list[Tensor] = []
         self._norm = 0.0
         self._share: float | None = None
 
     def due(self, steps: int) -> bool:
         """True if what the step just taken leaves should be looked at; `steps` were taken."""
-        return steps >= self._next
+        return steps >= self.next
 
     def stepped(self, steps: int, parameters: Sequence[Tensor]) -> None:
         """A step was taken, its gradients are still there.
@@ -47,7 +48,7 @@ class Leftover:
             steps: Number of steps so far.
             parameters: Those that the optimizer holds.
         """
-        self._next = steps + 1 if steps < _ROW else int(_LATER * steps) + 1
+        self.next = steps + 1 if steps < _ROW else int(_LATER * steps) + 1
         there = [p for p in parameters if p.grad is not None]
         self._sample = there[:: -(-len(there) // _SAMPLE)] if there else []
         self._norm = self._now()

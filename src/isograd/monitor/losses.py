@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,6 +53,18 @@ class Losses:
         self._left_out = None
         self._steps.append(step)
         self._numbers.append((loss, rate))
+
+    def many(self, first: int, losses: Sequence[Any], rates: Sequence[float]) -> None:
+        """Note steps in a row, and write them if it is time."""
+        if self._every == 1 and all(loss.__class__ is float for loss in losses):
+            self._left_out = None
+            self._steps.extend(range(first, first + len(losses)))
+            self._numbers.extend(zip(losses, rates, strict=True))
+        else:
+            for at, loss in enumerate(losses):
+                self.note(first + at, loss, rates[at])
+        if self.due():
+            self.flush()
 
     def written(self, before: int) -> None:
         """A whole row of a step is about to be written: those before it come first."""

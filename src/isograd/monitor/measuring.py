@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,7 @@ class Measuring:
     Attributes:
         first: The first measurement, or None.
         latest: The newest one.
+        next: Number of the step to measure next, if it can be paid.
     """
 
     def __init__(self, model: nn.Module, governor: Governor) -> None:
@@ -38,7 +40,7 @@ class Measuring:
         self._sighting: Sighting | None = None
         self._aimed = False
         self._taken: Snapshot | None = None
-        self._next = _FIRST[0]
+        self.next = _FIRST[0]
         self._blind = False
 
     def begin(self) -> None:
@@ -88,18 +90,18 @@ class Measuring:
 
     def next_step(self, steps: int) -> None:
         """Step number `steps` comes next: measure it if it is time and can be paid."""
-        if self._blind or (steps < self._next and self.first is not None):
+        if self._blind or (steps < self.next and self.first is not None):
             return
         if self.first is not None and not self._governor.due("probe"):
             return
-        self._next = next((s for s in _FIRST if s > steps), int(steps * _LATER) + 1)
+        self.next = next((s for s in _FIRST if s > steps), int(steps * _LATER) + 1)
         begin = time.perf_counter()
         self.begin()
         self._governor.spend("probe", time.perf_counter() - begin)
 
     def give_up(self) -> None:
         """Measure no more: ops cannot be seen."""
-        self._blind = True
+        self._blind, self.next = True, sys.maxsize
         self.leave()
 
     def seen_bare(self, loss: float) -> None:

@@ -50,6 +50,14 @@ def facts(optimizers: Sequence[torch.optim.Optimizer], model: nn.Module) -> Opti
     )
 
 
+def rate(optimizer: torch.optim.Optimizer) -> float:
+    """Largest learning rate now."""
+    groups = optimizer.param_groups
+    if len(groups) == 1:
+        return float(groups[0].get("lr", 0.0))
+    return max((float(group.get("lr", 0.0)) for group in groups), default=0.0)
+
+
 def _frozen(groups: list[dict[str, Any]], model: nn.Module) -> tuple[str, ...]:
     still = {
         id(p)

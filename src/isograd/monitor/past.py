@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from statistics import median
 
 WINDOW = 64
@@ -43,6 +44,12 @@ class Past:
             self.high = value if self.high < math.inf else max(values)
         elif lost >= self.high or self.high == math.inf:
             self.high = max(values)
+
+    def extend(self, values: Iterable[float]) -> None:
+        """More values at once."""
+        self._values.extend(v for v in values if math.isfinite(v))
+        if len(self._values) >= SETTLED:
+            self.high = max(self._values)
 
     @property
     def middle(self) -> float:

@@ -116,6 +116,15 @@ class Pulse:
         owned, where = next(iter(self._owned.values()))
         return Brisk(owned, where, self._count) if owned else None
 
+    def odd(self) -> None:
+        """One pass could not take the latest gradients: the next are taken with care."""
+        self._ordinary = False
+
+    @property
+    def nothing(self) -> np.ndarray:
+        """Norms of a step of which none were taken."""
+        return self._empty
+
     def add(self, beats: list[Beat]) -> None:
         """Rows that were taken together."""
         self._ready += [(beat, []) for beat in beats]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from isograd.monitor.governor import Governor
 from isograd.monitor.leftover import LOOKS, Leftover
 from isograd.monitor.norms import dots, norms
-from isograd.monitor.optimizers import facts
+from isograd.monitor.optimizers import facts, rate
 from isograd.monitor.scaling import found
 from isograd.monitor.tracks import Tracks
 from isograd.records.snapshot import Snapshot
@@ -138,13 +138,16 @@ class Recorder:
 
     def _stepped(self, optimizer: torch.optim.Optimizer) -> None:
         """The only optimizer has stepped: look now and then at what it leaves."""
-        known = self._governor.budget == 0 or len(self._series.stale) >= LOOKS
-        if known or len(self._optimizers) != 1 or not self._leftover.due(self.steps):
+        if self._knows_leftover() or not self._leftover.due(self.steps):
             return
         begin = time.perf_counter()
         names = self._owned.get(id(optimizer), [])
         self._leftover.stepped(self.steps, [self._parameters[name] for name in names])
         self._governor.spend("full", time.perf_counter() - begin)
+
+    def _knows_leftover(self) -> bool:
+        known = self._governor.budget == 0 or len(self._series.stale) >= LOOKS
+        return known or len(self._optimizers) != 1
 
     def _keep_left(self) -> None:
         """A step begins: what was left of the last one is known."""
@@ -185,22 +188,28 @@ class Recorder:
         """Tell it how large inputs and targets of this step are."""
         self._series.flow(inputs, targets)
 
-    def doze(self, optimizer: torch.optim.Optimizer) -> Tensor | float | None:
-        """A step of which only the loss is noted.
-
-        Returns:
-            The loss.
-        """
-        self.steps += 1
-        if self._leftover.waits:
-            self._keep_left()
-        self._stepped(optimizer)
-        self.noted = loss = self._latest_loss if self._backwards or self._told else None
+    def slept(self, losses: Sequence[Tensor | float | None], rates: Sequence[float]) -> None:
+        """Steps were taken of which nothing else is known."""
+        self.steps += len(losses)
+        self._series.many(losses, rates)
+        self.noted, self.rate = losses[-1], rates[-1]
+        known = next((loss for loss in reversed(losses) if loss is not None), None)
+        self._latest_loss = self._latest_loss if known is None else known
         self._backwards = 0
         self._any = True
-        self.rate = _rate(optimizer)
-        self._series.begin(loss, self.rate)
-        return loss
+
+    def unseen(self) -> float:
+        """Steps from now on of which it need not hear."""
+        if self._leftover.waits:
+            return 0
+        if self._knows_leftover():
+            return math.inf
+        return self._leftover.next - self.steps - 1
+
+    @property
+    def telling(self) -> Tensor | float | None:
+        """The loss that the program told last; None if it does not tell."""
+        return self._latest_loss if self._told else None
 
     def finite(self) -> bool:
         """False if the latest loss, or the gradient the optimizer saw last, is NaN or infinite."""
@@ -210,11 +219,6 @@ class Recorder:
     def latest(self) -> float | None:
         """Loss of the latest backward pass."""
         return None if self._latest_loss is None else float(self._latest_loss)
-
-    @property
-    def looks(self) -> bool:
-        """True if backward passes are to be told of by `look`, also while nothing else is seen."""
-        return self._leftover.waits
 
     @property
     def names(self) -> list[str]:
@@ -258,7 +262,7 @@ class Recorder:
         self._seen, self._used = {}, {}
         loss = self._latest_loss if self._backwards or self._told else None
         self.noted = loss
-        self.rate = _rate(optimizer)
+        self.rate = rate(optimizer)
         self._series.begin(loss, self.rate)
         if not self.full:
             return
@@ -376,13 +380,6 @@ def _landed(parameter: Tensor, before: Tensor) -> float | None:
     meant = gradient != 0
     count = int(meant.sum())
     return int((changed & meant).sum()) / count if count else None
-
-
-def _rate(optimizer: torch.optim.Optimizer) -> float:
-    groups = optimizer.param_groups
-    if len(groups) == 1:
-        return float(groups[0].get("lr", 0.0))
-    return max((float(group.get("lr", 0.0)) for group in groups), default=0.0)
 
 
 def _scale_left(optimizer: torch.optim.Optimizer | None) -> float:

@@ -60,7 +60,7 @@ class Scaling:
         skipped: Steps that a scaler has skipped; on the device where the scaler is.
         clips: Clipping in this step.
         own: Ids of the parameters.
-        wanted: True if norms before an entrywise clipping are worth taking.
+        wanted: True if clipping in this step is worth noting.
     """
 
     def __init__(self, parameters: list[Tensor], broke: Callable[[Exception], None]) -> None:
@@ -90,6 +90,11 @@ class Scaling:
             _watching.remove(self)
         if not _watching:
             _restore()
+
+    @property
+    def scales(self) -> bool:
+        """True if a scaled loss was seen."""
+        return self._unscaled is not None
 
     def true_loss(self, root: Any) -> Any:
         """The loss behind a scaled one; any other tensor as it is."""
@@ -205,11 +210,13 @@ def _refused(scaler: Any) -> Tensor | bool:
 
 def _clipping(original: Any) -> Any:
     def clip(parameters: Any, max_norm: Any, total_norm: Any, *args: Any, **kwargs: Any) -> Any:
+        if not any(watcher.wanted for watcher in _watching):
+            return original(parameters, max_norm, total_norm, *args, **kwargs)
         given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
         out = original(given, max_norm, total_norm, *args, **kwargs)
 
         def note(watcher: Scaling) -> None:
-            if watcher.cares(given):
+            if watcher.wanted and watcher.cares(given):
                 watcher.clips.append(Clip(given, float(max_norm), total_norm))
 
         _tell(note)
@@ -220,6 +227,8 @@ def _clipping(original: Any) -> Any:
 
 def _clamping(original: Any) -> Any:
     def clip_grad_value_(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+        if not any(watcher.wanted for watcher in _watching):
+            return original(parameters, *args, **kwargs)
         given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
 
         def note(watcher: Scaling) -> None:

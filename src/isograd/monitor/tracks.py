@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -53,6 +54,16 @@ class Tracks:
         self._losses.append(math.nan)
         self._set(len(self._losses) - 1, loss)
         self.rates.append(rate)
+
+    def many(self, losses: Sequence[Tensor | float | None], rates: Sequence[float]) -> None:
+        """Steps of which nothing else is known."""
+        numbers = all(loss.__class__ is float for loss in losses)
+        if not numbers or len(self._losses) + len(losses) >= STEPS:
+            for loss, rate in zip(losses, rates, strict=True):
+                self.begin(loss, rate)
+            return
+        self._losses.extend(losses)  # type: ignore[arg-type]
+        self.rates.extend(rates)
 
     def begin_record(self) -> None:
         """The step in hand is recorded whole; make room for it."""

@@ -23,24 +23,7 @@ from isograd.records.snapshot import Snapshot
 
 
 class Watch(Verdict):
-    """What `isograd.watch` returns; a context manager.
-
-    Args:
-        model: The model in training.
-        optimizers: Its optimizers; others that hold a parameter of it are found when they step.
-        judge: Makes a diagnosis of a measurement and a training.
-        budget: Share of the training's time that watching may take; None takes all it needs.
-        alarmed: Called with each alarm.
-        guard: None, "skip" (a step with a gradient that is not finite is left out) or "stop"
-            (it raises `TrainingStopped`).
-        replay: True to keep every step whatever it costs, so that a bad one is run again.
-
-    Attributes:
-        failed: Why the watch stepped aside, or "".
-        governor: What was spent on what.
-        ending: How the training ended, for the run file; "" if it just ended.
-        concluded: The diagnosis that the run file was closed with.
-    """
+    """What `isograd.watch` returns; a context manager. Its arguments are those of `Parts`."""
 
     def __enter__(self) -> Watch:
         self.open()
@@ -125,6 +108,8 @@ class Watch(Verdict):
         self._safely(self._box.close)
         self._stop_listening()
         self._clock.close()
+        self._safely(self._settle)
+        self._nap.end()
         self._safely(self._measuring.leave)
         backwards.leave(self._seen_backward)
         self._recorder.release()
@@ -161,6 +146,7 @@ class Watch(Verdict):
             scalars: `loss` is taken as the loss of the next step; anything is kept in the run.
         """
         if "loss" in scalars:
+            self._nap.loss, self._nap.told = float(scalars["loss"]), True
             self._recorder.saw_loss(float(scalars["loss"]))
         others = {k: float(v) for k, v in scalars.items() if k != "loss"}
         if others and self._journal is not None:

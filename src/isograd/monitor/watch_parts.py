@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from isograd.monitor.alarms import Alarm, Alarms
 from isograd.monitor.beat import Beat
 from isograd.monitor.black_box import BlackBox
-from isograd.monitor.brisk import Brisk
-from isograd.monitor.clock import Clock
+from isograd.monitor.clock import Clock, Listener
 from isograd.monitor.governor import Governor
 from isograd.monitor.guarding import Guard
 from isograd.monitor.inflow import Inflow
 from isograd.monitor.journal import Journal, place
 from isograd.monitor.losses import Losses
 from isograd.monitor.measuring import Measuring
+from isograd.monitor.nap import Nap
 from isograd.monitor.pulse import Pulse
 from isograd.monitor.recorder import Recorder
 from isograd.monitor.rerun import Rerun
@@ -55,8 +55,6 @@ class Parts:
         concluded: The diagnosis that the run file was closed with.
     """
 
-    _clock: Clock
-
     def __init__(
         self,
         model: nn.Module,
@@ -85,20 +83,17 @@ class Parts:
         self._names = tuple(self._parameters)
         self._alarms = Alarms(self._names, alarmed)
         self._optimizers = list(optimizers)
+        self._clock = Clock(model, optimizers, cast("Listener", self))
         self._rerun: Rerun | None = None
         self._box = BlackBox(model, self.governor, replay, place()[0])
         self._open = False
-        self._idle = False
-        self._left = 0
-        self._dozing = 0
+        self._nap = Nap(self._scaling, self._step_aside)
         self.ending = ""
         self.concluded: Diagnosis | None = None
         self._row: Beat | None = None
         self._arrived = 0.0
         self._price = 0.0
         self._glances = 0
-        self._brisk: Brisk | None = None
-        self._hurrying: Brisk | None = None
         for optimizer in optimizers:
             self._pulse.adopted(optimizer)
             self._held[id(optimizer)] = count(optimizer)
@@ -116,7 +111,7 @@ class Parts:
     @property
     def steps(self) -> int:
         """Steps seen so far."""
-        return self._recorder.steps
+        return self._recorder.steps + len(self._nap.losses)
 
     def _safely(self, action: Callable[[], Any]) -> Any:
         """Run our own code; a fault in it is one warning, never the user's."""

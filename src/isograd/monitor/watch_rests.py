@@ -6,8 +6,10 @@ import time
 
 import torch
 
-from isograd.monitor.brisk import rows
-from isograd.monitor.scaling import found
+from isograd.monitor import backwards
+from isograd.monitor.beat import Beat
+from isograd.monitor.brisk import MOST
+from isograd.monitor.nap import together
 from isograd.monitor.watch_rows import Rows
 
 # Seconds by which a hook on the model slows a step.
@@ -19,86 +21,121 @@ class Rests(Rows):
 
     def _plan(self) -> None:
         """What the next steps are for."""
-        recorder, pulse, governor = self._recorder, self._pulse, self.governor
+        recorder, pulse = self._recorder, self._pulse
         if recorder.full:
             self._renew()
         recorder.plan()
         pulse.plan()
-        self._scaling.wanted = pulse.light
         self._measuring.next_step(self.steps)
-        taping = self._rerun is not None and self._rerun.listening
-        busy = recorder.full or self._measuring.on or taping or self._guard or self._box.listening
-        if busy or pulse.light:
-            if busy or not self._hurry():
-                self._inflow.resume()
-            return
-        kinds = ("light", "full", "row") if self._journal is not None else ("light", "full")
-        self._left = self._dozing = governor.wait(kinds)
-        self._idle = self._left > 0 and self._clock.doze(self._dozed)
-        if self._idle and not governor.affords(_INPUT_HOOK):
+        self._scaling.wanted = pulse.light
+        if not self._nod():
+            self._inflow.resume()
+
+    def _nod(self) -> bool:
+        """Let the next steps pass, as many as the budget wants; false if there are none."""
+        governor, pulse, nap = self.governor, self._pulse, self._nap
+        if self._busy() or not governor.bare > 0:
+            return False
+        brisk = pulse.brisk() if self._clock.simple and len(self._optimizers) == 1 else None
+        room = min(together(governor.bare), self._recorder.unseen(), self._until(brisk is None))
+        looks = governor.times("light", int(room)) if brisk is not None else 0
+        if looks >= room:
+            room = min(room, MOST)
+        # A nap of one step is not worth it, unless steps are slow.
+        if room < 1 or (room < 2 and together(governor.bare) > 1):
+            return False
+        if not nap.on and not self._clock.doze(self._dozed):
+            return False
+        if not nap.on:
+            told = self._recorder.telling
+            nap.told, nap.loss = told is not None, told
+            self._box.doze()
+            backwards.listen(self._seen_backward, nap.heard)
+        every = max(1, int(room) // looks) if looks else 0
+        nap.begin(self.steps, int(room), self._alarms.high, brisk, every)
+        self._clock.looks(nap.look if every else None)
+        if not governor.affords(_INPUT_HOOK):
             self._inflow.pause()
-
-    def _dozed(self, optimizer: torch.optim.Optimizer) -> bool:
-        """A step of which only the loss was noted has ended; true if it is time to wake."""
-        try:
-            recorder = self._recorder
-            loss = recorder.doze(optimizer)
-            if self._losses is not None:
-                self._losses.note(recorder.steps - 1, loss, recorder.rate)
-            self._inflow.calls.clear()
-            self._scaling.stepped()
-            self._left -= 1
-            startled = isinstance(loss, float) and self._alarms.startles(loss)
-            if self._left > 0 and not startled:
-                return False
-            self._idle = False
-            self._pulse.begin_step(self.steps - 1, recorder.noted, recorder.rate)
-            return True
-        except Exception as error:
-            self._step_aside(error)
-            return True
-
-    def _hurry(self) -> bool:
-        """Take the rows of the next few steps together; false if that is not possible."""
-        self._left = self._dozing = rows(self.governor.bare)
-        if self._left < 2 or not self._clock.simple or len(self._optimizers) != 1:
-            return False
-        self._brisk = brisk = self._pulse.brisk()
-        if brisk is None or not self.governor.lasts("light", self._left):
-            return False
-
-        def look() -> None:
-            try:
-                begin = time.perf_counter()
-                brisk.look()
-                self.governor.spend("light", time.perf_counter() - begin)
-            except Exception:  # then the rows that are complete are the last ones
-                self._brisk = None
-
-        if not self._clock.doze(self._hurried, look):
-            return False
-        self._inflow.pause()
-        self._idle = True
         return True
 
-    def _hurried(self, optimizer: torch.optim.Optimizer) -> bool:
-        """A step whose row is made later has ended; true if it is time to make them."""
+    def _busy(self) -> bool:
+        """True if the next step is seen whole."""
+        taping = self._rerun is not None and self._rerun.listening
+        seen = self._recorder.full or self._measuring.on or self._box.listening
+        return bool(seen or taping or self._box.waits or self._guard is not None)
+
+    def _until(self, light: bool) -> float:
+        """Steps that surely pass before something is to be seen whole."""
+        wait = self.governor.wait
+        steps = wait(("full", "light") if light else ("full",))
+        steps = min(steps, max(wait(("probe",)), self._measuring.next - self.steps))
+        return min(steps, self._box.rests())
+
+    def _dozed(self, optimizer: torch.optim.Optimizer) -> None:
+        """A step of a nap has ended."""
         try:
-            recorder, brisk = self._recorder, self._brisk
-            loss = recorder.doze(optimizer)
-            if brisk is not None:
-                beat = brisk.step(self.steps - 1, loss, recorder.rate)
-                beat.clips, beat.refused = self._scaling.clips, found(optimizer)
-                beat.scale, beat.skipped = self._scaling.scale, self._scaling.skipped
-                self._scaling.clips = []
-                self._hurrying = brisk
-            self._left -= 1
-            startled = isinstance(loss, float) and self._alarms.startles(loss)
-            if self._left > 0 and not startled and brisk is not None:
-                return False
-            self._idle = False
-            self._catch_up()
-            return True
+            if not self._nap.stepped(optimizer):
+                return
+            self._settle()
+            if not self.failed and self._nod():
+                return
+            self._wake()
+            if not self.failed and self._open:
+                self._box.end_step()
+                self._plan()
         except Exception as error:
+            self._wake()
             self._step_aside(error)
-            return True
+
+    def _wake(self) -> None:
+        """See steps again."""
+        self._clock.wake()
+        backwards.listen(self._seen_backward, None)
+        self._nap.end()
+
+    def _settle(self) -> None:
+        """Judge and write what was gathered so far."""
+        nap = self._nap
+        if not nap.losses:
+            return
+        begin = time.perf_counter()
+        losses, rates, beats = nap.taken()
+        first, last = self._recorder.steps, losses[-1]
+        self._recorder.slept(losses, rates)
+        startled = isinstance(last, float) and self._alarms.startles(last)
+        if startled and (not beats or beats[-1].step < self.steps - 1):
+            beats.append(self._unmeasured(last, rates[-1]))
+        self._recorder.saw_flow(*self._inflow.taken(startled))
+        looks = sum(beat.measured for beat in beats)
+        if nap.odd:
+            self._pulse.odd()
+        self._pulse.add(beats)
+        done = 0
+        for beat in self._pulse.drain():
+            self._passed(first + done, losses[done : beat.step - first], rates[done:])
+            self._record(beat, False)
+            done = beat.step - first + 1
+        self._passed(first + done, losses[done:], rates[done:])
+        self.governor.moving = self._alarms.moving
+        looking, nap.looking = nap.looking, 0.0
+        took = time.perf_counter() - begin + looking
+        self.governor.spend("light" if looks else "row", took)
+        if looks:
+            self.governor.price("light", took / looks)
+        self.governor.stepped(steps=len(losses), asleep=True)
+
+    def _unmeasured(self, loss: float, rate: float) -> Beat:
+        scaling = self._scaling
+        beat = Beat(self.steps - 1, loss, rate, self._pulse.nothing)
+        beat.scale, beat.skipped = scaling.scale, scaling.skipped
+        return beat
+
+    def _passed(
+        self, first: int, losses: list[torch.Tensor | float | None], rates: list[float]
+    ) -> None:
+        """Steps without a row."""
+        if not losses:
+            return
+        self._alarms.passed(losses)
+        if self._losses is not None:
+            self._losses.many(first, losses, rates[: len(losses)])

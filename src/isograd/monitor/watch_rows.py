@@ -22,7 +22,7 @@ class Rows(Parts):
         held = {id(o): count(o) for o in self._optimizers}
         if grads == self._trained and held == self._held:
             return
-        self._catch_up()
+        self._settle()
         for row in self._pulse.drain():
             self._record(row, False)
         self._trained, self._held = grads, held
@@ -37,11 +37,9 @@ class Rows(Parts):
             if self._journal is not None:
                 self._journal.renewed(self._names)
 
-    def _catch_up(self) -> None:
-        """Make the rows that wait for it."""
-        if self._hurrying is not None:
-            hurrying, self._hurrying = self._hurrying, None
-            self._pulse.add(hurrying.drain())
+    def _settle(self) -> None:
+        """Judge and write what was gathered during a nap."""
+        raise NotImplementedError
 
     def _ended(self) -> None:
         begin = time.perf_counter()
@@ -62,15 +60,14 @@ class Rows(Parts):
             self._alarms.saw_snapshot(self.steps - 1, measured)
             if self._journal is not None:
                 self._journal.snapshot(self.steps - 1, measured)
-        self.governor.moves(self._alarms.moving)
+        self.governor.moving = self._alarms.moving
         kind = "light" if together and together[-1].measured else "row"
         took = time.perf_counter() - begin
         self.governor.spend(kind, took)
         if beat is not None:
             self.governor.price(kind, took + self._price)
         self._price = 0.0
-        slept, self._dozing = self._dozing - self._left, 0
-        self.governor.stepped("probe" if probed else "tape" if taped else "", max(1, slept))
+        self.governor.stepped("probe" if probed else "tape" if taped else "")
 
     def _record(self, row: Beat, full: bool) -> None:
         """Judge a row and write it."""

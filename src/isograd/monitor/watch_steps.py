@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from isograd.monitor import backwards
-from isograd.monitor.alarms import Alarm
-from isograd.monitor.clock import Clock
 from isograd.monitor.scaling import found
-from isograd.monitor.watch_parts import Judge, count
+from isograd.monitor.watch_parts import count
 from isograd.monitor.watch_rests import Rests
 from isograd.monitor.whose import concerns
 
 
 class Steps(Rests):
     """Hears backward passes, optimizers and the ends of steps."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizers: Sequence[torch.optim.Optimizer],
-        judge: Judge,
-        budget: float | None = None,
-        alarmed: Callable[[Alarm], None] | None = None,
-        guard: str | None = None,
-        replay: bool = False,
-    ) -> None:
-        super().__init__(model, optimizers, judge, budget, alarmed, guard, replay)
-        self._clock = Clock(model, optimizers, self)
 
     def _seen_backward(self, root: Any, run: Callable[[], None]) -> None:
         tensor = root if isinstance(root, Tensor) else None
@@ -41,7 +26,8 @@ class Steps(Rests):
             return
         if self._box.listening:
             run = self._box.around(root, run, self._safely)
-        if not self._idle:
+        nap = self._nap
+        if not nap.on:
             self._clock.new_backward()
             rerun = self._rerun
             try:
@@ -50,13 +36,13 @@ class Steps(Rests):
                     rerun.saw_backward(tensor)
             except Exception as error:
                 self._step_aside(error)
-        elif self._recorder.looks:
-            self._safely(self._recorder.look)
         if self._measuring.on:
             self._measuring.around(tensor, run, self._safely)
         else:
             run()
-        if tensor is not None and tensor.numel() == 1:
+        if nap.on:
+            nap.heard(tensor)
+        elif tensor is not None and tensor.numel() == 1:
             try:
                 loss = self._scaling.true_loss(tensor)
                 factor = self._scaling.factor(tensor) if self._recorder.full else 1.0
@@ -66,7 +52,7 @@ class Steps(Rests):
 
     def _mine(self, root: Tensor | None) -> bool:
         """True unless it is another net's backward pass; not asked of one that is alone."""
-        if self._idle and not backwards.crowded():
+        if self._nap.on and not backwards.crowded():
             return True
         try:
             return concerns(root, self._scaling.own)
@@ -84,7 +70,7 @@ class Steps(Rests):
 
     def adopted(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer of the model was found."""
-        self._idle = False
+        self._roused()
         self._optimizers.append(optimizer)
         if self._rerun is not None:
             self._rerun.adopted(optimizer)
@@ -97,8 +83,15 @@ class Steps(Rests):
 
         self._safely(follow)
 
+    def _roused(self) -> None:
+        """Something ends a nap before its time."""
+        if self._nap.on:
+            self._safely(self._settle)
+            self._wake()
+
     def left(self, optimizer: torch.optim.Optimizer) -> None:
         """Another optimizer has taken the place of this one."""
+        self._roused()
         self._optimizers = [kept for kept in self._optimizers if kept is not optimizer]
         self._recorder.left(optimizer)
         self._pulse.left(optimizer)
@@ -106,9 +99,9 @@ class Steps(Rests):
     def begin_step(self, optimizer: torch.optim.Optimizer) -> None:
         """A step of the training begins."""
         try:
-            self._idle = False
             self._arrived = time.perf_counter()
-            self._catch_up()
+            if self._nap.on:
+                self._roused()
             if self._rerun is not None:
                 self._rerun.rest()
             if count(optimizer) != self._held.get(id(optimizer)):

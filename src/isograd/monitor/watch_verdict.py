@@ -25,6 +25,8 @@ class Verdict(Steps):
         Raises:
             RuntimeError: If no step was seen.
         """
+        if self._open:
+            self._safely(self._settle)
         first = self._measuring.first
         if first is None and self._recorder.steps:
             return self._judge(unreached(self._model), self._recorder.training(self.failed))
@@ -89,7 +91,7 @@ class Verdict(Steps):
 
     def _last_rows(self) -> None:
         """Judge and write rows that were still waiting."""
-        self._catch_up()
+        self._settle()
         for beat in self._pulse.drain():
             self._record(beat, False)
 
