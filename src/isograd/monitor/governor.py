@@ -140,7 +140,7 @@ class Governor:
             else:
                 usual = math.isnan(self.bare) or took < _OUTLIER * self.bare
                 if math.isnan(self.bare):
-                    self.bare = took
+                    self.bare = took if took > 0 else math.nan  # more was charged than passed
                 elif usual:
                     self.bare += 0.1 * (took - self.bare)
             if not math.isnan(self.bare):

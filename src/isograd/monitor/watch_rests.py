@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -71,6 +73,10 @@ class Rests(Rows):
         steps = min(steps, max(wait(("probe",)), self._measuring.next - self.steps))
         return min(steps, self._box.rests())
 
+    def _seen_backward(self, root: Any, run: Callable[[], None]) -> None:
+        """A backward pass begins at `root`; `run` does it."""
+        raise NotImplementedError
+
     def _dozed(self, optimizer: torch.optim.Optimizer) -> None:
         """A step of a nap has ended."""
         try:
@@ -103,7 +109,7 @@ class Rests(Rows):
         first, last = self._recorder.steps, losses[-1]
         self._recorder.slept(losses, rates)
         startled = isinstance(last, float) and self._alarms.startles(last)
-        if startled and (not beats or beats[-1].step < self.steps - 1):
+        if startled and isinstance(last, float) and (not beats or beats[-1].step < self.steps - 1):
             beats.append(self._unmeasured(last, rates[-1]))
         self._recorder.saw_flow(*self._inflow.taken(startled))
         looks = sum(beat.measured for beat in beats)
