@@ -35,7 +35,7 @@ GROUPS = (
     (
         "Architecture",
         "add-norm pre-norm norm-settings norm-of-one layer-norm residual-connection "
-        "attention-scale sdpa-scale qk-norm logit-soft-cap mask-floor dropout",
+        "attention-scale sdpa-scale qk-norm logit-soft-cap mask-floor gated-recurrence dropout",
     ),
     (
         "Optimisation",
@@ -51,7 +51,7 @@ GROUPS = (
         "Head, data and graph",
         "logits-loss argmax-loss loss-shape loss-sign backward-sign one-unit softmax-axis "
         "transposed input-scale target-scale label-range detach enable-grad straight-through "
-        "autograd-derivative soft-choice build-once loss-graph",
+        "autograd-derivative rsample soft-choice build-once loss-graph",
     ),
 )
 PARTS = {"model": "the model", "optimizer": "the optimizer", "step": "the step"}

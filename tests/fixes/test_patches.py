@@ -13,7 +13,7 @@ from isograd.fixes.patches.make import patch
 from isograd.records.fix import Fix
 
 # Fixes that draw weights anew: the patched program draws others.
-DRAWN = {"activation", "weights", "recurrent-weights", "build-once"}
+DRAWN = {"activation", "weights", "recurrent-weights", "build-once", "gated-recurrence"}
 # Fixes whose trial keeps the meaning of the loss where the patch changes the data.
 RESCALED = {"input-scale", "target-scale", "penalty"}
 # Fixes whose patch leaves a layer out that the trial passes through, or has a module for weights

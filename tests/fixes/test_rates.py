@@ -10,7 +10,7 @@ from torch import nn
 import isograd
 from isograd.fixes.candidates import Candidate
 from isograd.fixes.kind import Case, kinds
-from isograd.fixes.rates import is_rate, rate_times, rises
+from isograd.fixes.rates import is_meant, is_rate, rate_times, rises
 from isograd.fixes.setup import Setup
 from isograd.records.fix import Fix
 
@@ -20,6 +20,9 @@ def candidate(factor):
 
 
 def test_a_rate_rises_or_falls_and_other_fixes_do_neither():
+    assert is_meant(candidate(3.0))
+    other = dataclasses.replace(trainings.FINDING, code="G601", cause="precision")
+    assert not is_meant(dataclasses.replace(candidate(3.0), finding=other))
     assert rises(candidate(3.0).fix)
     assert is_rate(candidate(0.3).fix)
     assert not rises(candidate(0.3).fix)

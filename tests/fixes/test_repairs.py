@@ -188,11 +188,12 @@ class Silent(torch.autograd.Function):
         return torch.zeros_like(gradient)
 
 
-def test_an_own_function_is_differentiated_by_autograd_inside_of_the_step_alone():
-    x = torch.randn(5, 4)
+@pytest.mark.parametrize("bound", [False, True])
+def test_an_own_function_is_differentiated_by_autograd_inside_of_the_step_alone(bound):
+    x, kept = torch.randn(5, 4), Silent.apply
 
     def step(model):
-        return Silent.apply(model(x)).sum()
+        return (kept if bound else Silent.apply)(model(x)).sum()
 
     model = nn.Linear(4, 1)
     setup, proposal = changed("autograd-derivative", model, step)

@@ -23,7 +23,7 @@ from isograd.fixes.kind import carried_out
 from isograd.fixes.plan import FEWEST, SCREENED, SCREENED_NEAR
 from isograd.fixes.proof import prove
 from isograd.fixes.ranking import ranked
-from isograd.fixes.rates import is_rate, rate_times, rises
+from isograd.fixes.rates import is_meant, is_rate, rate_times, rises
 from isograd.fixes.session import SCREEN, Check, Session
 from isograd.fixes.session import Options as Options
 from isograd.fixes.setup import Setup
@@ -39,6 +39,8 @@ _PARTS = 3
 # A part must improve the relative difference by this to be added: the loss falls by 18 %. What
 # helps less is not worth its risk: a higher rate that is unstable shows it after the trial.
 _ADDS = 0.1
+# Unless nearly all answers are right and the loss is less than half.
+_SOLVED, _HALVED = 0.98, 1 / 3
 # If no fix does that on the first seed, neighbours of the causes are tried.
 _HELPS = 0.1
 
@@ -140,10 +142,13 @@ class _Search(Session):
         return probed, self.arm(candidate.fix, SCREEN, self.plan.steps, {})
 
     def _refine(self) -> None:
-        """Where a rate is among the best, those beside it: they are far apart at first."""
+        """Where a rate is among the best, those beside it: they are far apart at first.
+
+        Only where the rate is what is to be cured: what a higher one gains elsewhere is speed.
+        """
         for _ in range(_REFINED):
             first = sorted(self.candidates, key=self.order, reverse=True)[:_LEADING]
-            best = next((c for c in first if is_rate(c.fix)), None)
+            best = next((c for c in first if is_rate(c.fix) and is_meant(c)), None)
             if best is None or self.merit(best) <= 0:
                 return
             known = {c.fix.parameters["factor"] for c in self.candidates if is_rate(c.fix)}
@@ -171,7 +176,7 @@ class _Search(Session):
             if c.partner or (c is not best and (self.merit(c) > 0 or self._may_help(c)))
         ]
         for _ in range(_PARTS - 1):
-            if best is None:
+            if best is None or self._solves(best):
                 return
             reserve = self.plan.proof(2, self.options.seeds, 1)
             room = int((self.plan.left - reserve) / max(self.plan.arm, 1e-9))
@@ -197,6 +202,13 @@ class _Search(Session):
                 return
             self.candidates.append(better)
             best = better
+
+    def _solves(self, candidate: Candidate) -> bool:
+        """True if nearly all answers are right: what is left is better spent on the proof."""
+        assert candidate.first is not None
+        first = candidate.first
+        score = first.own[1] if candidate.meaning is not None else first.score
+        return score is not None and score >= _SOLVED and self.merit(candidate) > _HALVED
 
     def _may_help(self, candidate: Candidate) -> bool:
         """True for what breaks on its own, as all does at this rate: it may be good at another."""

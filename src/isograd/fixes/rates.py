@@ -20,6 +20,12 @@ def rises(fix: Fix) -> bool:
     return is_rate(fix) and fix.parameters["factor"] > 1
 
 
+def is_meant(candidate: Candidate) -> bool:
+    """True if it was proposed for a finding about the rate."""
+    finding = candidate.finding
+    return bool(kinds()["learning-rate"].cures & {finding.code, finding.cause})
+
+
 def without_rise(candidate: Candidate) -> Iterator[frozenset[str]]:
     """What is left of a combination without a part that raises the rate."""
     for part in candidate.fix.parts:

@@ -39,7 +39,7 @@ def torch_backward(_: nn.Module, __: torch.optim.Optimizer) -> Iterator[None]:
         kept.append((kind, name, vars(kind).get(name)))
         setattr(kind, name, staticmethod(call))
 
-    for kind in _own(torch.autograd.Function):
+    for kind in own_functions(torch.autograd.Function):
         forward, backward = kind.forward, kind.backward
         if kind.setup_context is not torch.autograd.Function.setup_context:
             put(kind, "setup_context", _remembering(kind.setup_context))
@@ -57,13 +57,13 @@ def torch_backward(_: nn.Module, __: torch.optim.Optimizer) -> Iterator[None]:
                 setattr(kind, name, before)
 
 
-def _own(base: Own) -> list[Own]:
+def own_functions(base: Own) -> list[Own]:
     """All subclasses that are not torch's, deepest last."""
     found: list[Own] = []
     for kind in base.__subclasses__():
         if not kind.__module__.startswith("torch."):
             found.append(kind)
-        found += _own(kind)
+        found += own_functions(kind)
     return list(dict.fromkeys(found))
 
 
@@ -89,7 +89,7 @@ def _derived(forward: Callable[..., Any], backward: Callable[..., Any]) -> Calla
 
     def derived(ctx: Any, *gradients: Any) -> Any:
         try:
-            found = _gradients(forward, getattr(ctx, _KEPT), gradients)
+            found = gradients_of(forward, getattr(ctx, _KEPT), gradients)
         except Exception:
             found = None
         return backward(ctx, *gradients) if found is None else found
@@ -97,9 +97,10 @@ def _derived(forward: Callable[..., Any], backward: Callable[..., Any]) -> Calla
     return derived
 
 
-def _gradients(
+def gradients_of(
     forward: Callable[..., Any], args: tuple[Any, ...], gradients: tuple[Any, ...]
 ) -> tuple[Any, ...] | None:
+    """Autograd's gradients of `forward(ctx, *args)` for those at its outputs; None if none."""
     floating = [isinstance(a, Tensor) and a.is_floating_point() for a in args]
     fresh = [
         a.detach().clone().requires_grad_() if f else a for a, f in zip(args, floating, strict=True)

@@ -144,7 +144,11 @@ ZH = {
     "no norm over one number at {paths}": "{paths} 处不要对单个数做归一化",
     "autograd's derivative of {functions}": "{functions} 由 autograd 求导",
     "keep the gradients until the step": "把梯度保留到更新那一步",
+    "GRU instead of RNN, for memories of {n} steps": "用 GRU 代替 RNN，记忆长度 {n} 步",
+    "rsample instead of sample of {names}": "{names} 用 rsample 代替 sample",
     # How each is taken back.
+    "Put the RNN back.": "恢复 RNN。",
+    "Put sample back.": "恢复 sample。",
     "Call apply() again.": "重新调用 apply()。",
     "Clear them again.": "重新清除它们。",
     "Put the norms back.": "恢复归一化。",

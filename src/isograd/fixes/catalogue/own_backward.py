@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.rewind import Rewind
 from isograd.fixes.setup import Setup
+from isograd.monitor.own_backward import gradients_of, own_functions
 
-_Function = torch.autograd.Function
 Note = Callable[[type], None]
 
 
@@ -48,7 +48,7 @@ class OwnBackward(Kind):
             )
 
     def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
-        """While the step runs, `apply` calls the forward alone."""
+        """Around the step."""
         step, train_step = setup.step, setup.train_step
 
         def whole(model: nn.Module) -> Any:
@@ -66,37 +66,70 @@ class OwnBackward(Kind):
         return setup
 
 
-class _Context:
-    """Takes what a forward keeps for the backward that is not called."""
-
-    needs_input_grad = ()
-
-    def save_for_backward(self, *_: Any) -> None:
-        """Keep nothing."""
-
-    save_for_forward = mark_dirty = mark_non_differentiable = save_for_backward
-
-    def set_materialize_grads(self, value: bool) -> None:
-        """Nothing to set."""
-
-
 @contextlib.contextmanager
 def _by_autograd(note: Note = lambda _: None) -> Iterator[None]:
-    """The `apply` of every class that is not torch's own calls its forward."""
-    before = vars(_Function)["apply"]
+    """What own functions compute meanwhile is differentiated by autograd, also afterwards.
 
-    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        own = not cls.__module__.startswith(("torch.", "isograd."))
-        real = any(isinstance(a, Tensor) and a.requires_grad for a in args)
-        if not own or not real:
-            return before.__get__(None, cls)(*args, **kwargs)
-        note(cls)
-        if cls.setup_context is not _Function.setup_context:
-            return cls.forward(*args, **kwargs)
-        return cls.forward(_Context(), *args, **kwargs)
+    The classes are changed and not `apply`, which people keep bound (`swish = Swish.apply`); each
+    graph node gets the derivative, so that the classes can be put back before backward runs.
+    """
+    kept: list[tuple[Any, str, Any]] = []
 
-    _Function.apply = classmethod(apply)  # type: ignore[assignment]
+    def put(kind: Any, name: str, call: Callable[..., Any]) -> None:
+        kept.append((kind, name, vars(kind).get(name)))
+        setattr(kind, name, staticmethod(call))
+
+    for kind in own_functions(torch.autograd.Function):
+        if kind.setup_context is not torch.autograd.Function.setup_context:
+            put(kind, "setup_context", _told(kind, note))
+        else:
+            put(kind, "forward", _noting(kind, note))
     try:
         yield
     finally:
-        _Function.apply = before
+        for kind, name, before in reversed(kept):
+            if before is None:
+                delattr(kind, name)
+            else:
+                setattr(kind, name, before)
+
+
+def _noting(kind: Any, note: Note) -> Callable[..., Any]:
+    forward = kind.forward
+
+    def noted(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs:
+            _derive(ctx, kind, forward, args)
+            note(kind)
+        return forward(ctx, *args, **kwargs)
+
+    return noted
+
+
+def _told(kind: Any, note: Note) -> Callable[..., Any]:
+    setup, forward = kind.setup_context, kind.forward
+
+    def told(ctx: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+        _derive(ctx, kind, lambda _, *args: forward(*args), inputs)
+        note(kind)
+        return setup(ctx, inputs, output)
+
+    return told
+
+
+def _derive(ctx: Any, kind: Any, forward: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """Give one graph node autograd's derivative; where there is none it keeps its own."""
+    own = kind.backward
+
+    def backward(node: Any, *gradients: Any) -> Any:
+        try:
+            found = gradients_of(forward, args, gradients)
+        except Exception:  # the forward leaves torch, or is called for what it is not made for
+            found = None
+        return own(node, *gradients) if found is None else found
+
+    ctx._forward_cls = type(
+        kind.__name__,
+        (),
+        {"backward": staticmethod(backward), "vjp": torch.autograd.Function.vjp},
+    )
