@@ -102,7 +102,7 @@ def table() -> list[str]:
     neither = [row for row in rows if not row[3]]
     plain = sum(accounts in helps for accounts, _, _, helps in alone)
     proved = sum(first in helps for _, first, _, helps in alone)
-    said = sum(second is not None for _, _, second, _ in neither)
+    both = sum(second is not None for _, _, second, _ in rows)
     changed = Counter((a, first) for a, first, _, _ in rows if a != first)
     moved = ", ".join(f"{n} from {a} to {b}" for (a, b), n in sorted(changed.items())) or "none"
     return [
@@ -112,8 +112,8 @@ def table() -> list[str]:
         f"| of which one change alone halves the decades | {len(alone)} |",
         f"| … accounts along the chain blame one that does | {plain} |",
         f"| … the replay with neutral factors blames one that does | {proved} |",
-        f"| of which no change alone does | {len(neither)} |",
-        f"| … the finding names two causes | {said} |",
+        f"| of which no change alone does: one gains what another loses | {len(neither)} |",
+        f"| findings that name two causes | {both} |",
         "",
         f"Causes that the replay changed: {moved}.",
     ]
