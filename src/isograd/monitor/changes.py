@@ -52,6 +52,7 @@ class Situation:
         late: True if it learns when it is continued.
         held: True if a schedule takes the rate away within the steps, and little is learnt.
         schedulers: Those of the optimizer, which follow a copy while it trains.
+        step: The training step's loss.
         whole_step: True if the user's own iteration is run, so that only hooks can change it.
     """
 
@@ -65,6 +66,7 @@ class Situation:
     late: bool = False
     held: bool = False
     schedulers: Any = None
+    step: Step | None = None
 
 
 @dataclass(frozen=True)

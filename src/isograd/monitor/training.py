@@ -119,6 +119,7 @@ def train_copy(
                 train_step is not None,
                 held=held and not _helped(training, samples, _WELL, constant),
                 schedulers=schedulers,
+                step=step,
             )
             replays: list[Replay] = []
             if failing and not training.stopped:
@@ -235,14 +236,14 @@ def _followed(
 
 
 def _unscaled(training: Training, start: Snapshot | None) -> Training:
-    """Losses of a loop that multiplies its loss by hand, without the factor."""
+    """Losses of a loop that multiplies or divides its loss by hand, without the factor."""
     if start is None or not training.loss or training.loss_scale != 1 or not start.loss:
         return training
     factor = training.loss[0] / start.loss
     if not 0 < factor < math.inf:
         return training
     # The first step may draw another batch than the measurement: its loss scatters around that.
-    if 2.0 ** round(math.log2(factor)) < _SCALED:
+    if 1 / _SCALED < 2.0 ** round(math.log2(factor)) < _SCALED:
         return training
     losses = tuple(loss / factor for loss in training.loss)
     return replace(training, loss=losses, loss_scale=factor)
