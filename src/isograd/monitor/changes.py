@@ -50,6 +50,9 @@ class Situation:
         failing: True if it does not learn.
         poor: True if it fails, or learns little.
         late: True if it learns when it is continued.
+        held: True if a schedule takes the rate away within the steps, and little is learnt.
+        schedulers: Those of the optimizer, which follow a copy while it trains.
+        step: The training step's loss.
         whole_step: True if the user's own iteration is run, so that only hooks can change it.
     """
 
@@ -61,6 +64,9 @@ class Situation:
     poor: bool = False
     whole_step: bool = False
     late: bool = False
+    held: bool = False
+    schedulers: Any = None
+    step: Step | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,25 @@ def at_rate(factor: float) -> Entered:
                 handle.remove()
 
     return enter
+
+
+@contextmanager
+def kept_rate(_: nn.Module, trainer: torch.optim.Optimizer) -> Iterator[None]:
+    """Every step is done at the rate that a schedule starts from, whatever it has become."""
+    full = [
+        max(float(group.get("initial_lr", 0.0)), float(group["lr"]))
+        for group in trainer.param_groups
+    ]
+
+    def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for group, rate in zip(optimizer.param_groups, full, strict=False):
+            group["lr"] = rate
+
+    handle = trainer.register_step_pre_hook(before)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _group(key: str, value: float) -> Entered:

@@ -6,6 +6,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from statistics import median
@@ -26,6 +27,7 @@ from isograd.monitor.flow import Flow
 from isograd.monitor.leak import sample_leak
 from isograd.monitor.recorder import Recorder
 from isograd.monitor.scalers import followed_scalers
+from isograd.monitor.schedulers import HELD, Schedulers, held_share, per_iteration, unscheduled
 from isograd.monitor.tampering import flows
 from isograd.monitor.terms import NoSuchTermError
 from isograd.monitor.twins import MANY_DRAWS, input_use, shuffled_loss
@@ -92,23 +94,37 @@ def train_copy(
     with untouched(model):
         twin = _copied(model)
         trainer = copied_optimizer(optimizer, model, twin)
+        schedulers = Schedulers(optimizer if train_step is not None else None)
         generators = RandomState()
-        training = _followed(twin, trainer, step, train_step, steps)
+        with schedulers.on(trainer):
+            training = _followed(twin, trainer, step, train_step, steps)
         training = _unscaled(training, start)
         if not training.stopped:
             training = replace(training, uses=input_use(twin, step))
-        training = replace(training, scheduled=_scheduled(trainer, training.learning_rate))
+        moving = per_iteration(schedulers.stepped(trainer), len(training.loss))
+        training = replace(training, scheduled=_scheduled(trainer, training.learning_rate, moving))
         if training.loss:
             constant = start.constant_loss if start is not None else None
             samples = start.samples if start is not None else None
             failing = not training.scheduled and not _helped(training, samples, FELL, constant)
             poor = failing or not (training.scheduled or _helped(training, samples, _WELL))
+            held = training.scheduled and moving and not _rising(training.learning_rate)
             case = Situation(
-                model, optimizer, start, training, failing, poor, train_step is not None
+                model,
+                optimizer,
+                start,
+                training,
+                failing,
+                poor,
+                train_step is not None,
+                held=held and not _helped(training, samples, _WELL, constant),
+                schedulers=schedulers,
+                step=step,
             )
             replays: list[Replay] = []
             if failing and not training.stopped:
-                longer = _longer(training, twin, trainer, step, train_step, steps, constant)
+                with schedulers.on(trainer):
+                    longer = _longer(training, twin, trainer, step, train_step, steps, constant)
                 replays.append(longer)
                 if beats(longer.end(), constant):
                     failing = not _helped(training, samples)
@@ -137,7 +153,7 @@ def train_copy(
 
 def _changes(case: Situation) -> Iterator[Change]:
     """What the training is replayed with; settings first, then what is behind the optimizer."""
-    for made in (settings, behind, flows, widened, unsaturated):
+    for made in (settings, behind, flows, widened, unsaturated, unscheduled):
         yield from made(case)
 
 
@@ -220,14 +236,14 @@ def _followed(
 
 
 def _unscaled(training: Training, start: Snapshot | None) -> Training:
-    """Losses of a loop that multiplies its loss by hand, without the factor."""
+    """Losses of a loop that multiplies or divides its loss by hand, without the factor."""
     if start is None or not training.loss or training.loss_scale != 1 or not start.loss:
         return training
     factor = training.loss[0] / start.loss
     if not 0 < factor < math.inf:
         return training
     # The first step may draw another batch than the measurement: its loss scatters around that.
-    if 2.0 ** round(math.log2(factor)) < _SCALED:
+    if 1 / _SCALED < 2.0 ** round(math.log2(factor)) < _SCALED:
         return training
     losses = tuple(loss / factor for loss in training.loss)
     return replace(training, loss=losses, loss_scale=factor)
@@ -294,6 +310,7 @@ def _replay(
     whole = whole if change.partial is None else change.partial(whole)
     uses = None
     with (
+        case.schedulers.on(trainer) if case.schedulers is not None else nullcontext(),
         change.entered(twin, trainer),
         followed_scalers(case.training.loss_scale) as scalers,
         observed(
@@ -320,7 +337,11 @@ def _settler(case: Situation, step: Step, train_step: TrainStep | None) -> Settl
     def settle(factor: float, steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
         twin = _copied(case.model)
         trainer = copied_optimizer(case.optimizer, case.model, twin)
-        with at_rate(factor)(twin, trainer), followed_scalers(case.training.loss_scale):
+        with (
+            case.schedulers.on(trainer) if case.schedulers is not None else nullcontext(),
+            at_rate(factor)(twin, trainer),
+            followed_scalers(case.training.loss_scale),
+        ):
             for _ in range(steps):
                 iterate(step, train_step, twin, trainer)
         return twin, trainer
@@ -400,14 +421,26 @@ def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
     return asked is not None and asked.default is inspect.Parameter.empty
 
 
-def _scheduled(optimizer: torch.optim.Optimizer, rates: tuple[float, ...]) -> bool:
-    """True if a schedule still holds the rate down at the end of the short training."""
-    held = any(
+def _scheduled(optimizer: torch.optim.Optimizer, rates: tuple[float, ...], moving: bool) -> bool:
+    """True if a schedule holds the rate down so that the short training says little.
+
+    Args:
+        optimizer: That of the copy, after the training.
+        rates: At every step.
+        moving: True if a scheduler is stepped in the loop; then the rates count, not the last.
+    """
+    if _rising(rates):
+        return True
+    if moving:
+        return held_share(optimizer, rates) < HELD
+    return any(
         group.get("initial_lr") is not None and group["lr"] < group["initial_lr"]
         for group in optimizer.param_groups
     )
-    rising = len(rates) > 2 and all(a < b for a, b in pairwise(rates))
-    return held or rising
+
+
+def _rising(rates: tuple[float, ...]) -> bool:
+    return len(rates) > 2 and all(a < b for a, b in pairwise(rates))
 
 
 def history(training: Training, snapshot: Snapshot) -> History:

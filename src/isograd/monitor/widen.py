@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from isograd.monitor.changes import Change, Situation
+from isograd.monitor.digits import Digits, digits, exact
 
 _HALF = (torch.float16, torch.bfloat16)
 _NAMES = ("float16", "bfloat16")
@@ -21,8 +22,13 @@ _CASTS = (Tensor.half, Tensor.bfloat16)
 def widened(case: Situation) -> Iterator[Change]:
     """The same training in float32, if it goes badly and computes in half precision somewhere."""
     bad = case.poor or case.failing or bool(case.training.stopped)
-    if bad and case.start is not None and _halves(case):
-        yield Change("float32", _in_float32)
+    if not bad or case.start is None:
+        return
+    # Batches are prepared without a gradient, which no op of the graph shows.
+    seen = digits(case.model, case.step) if case.step is not None else Digits()
+    if seen.half or _halves(case):
+        yield Change("float32", _in_float32, detail=seen.half)
+    yield from exact(seen)
 
 
 def _halves(case: Situation) -> bool:

@@ -31,7 +31,7 @@ from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding, Op
 from isograd.records.finding import Cause
-from isograd.records.training import FELL, end_of
+from isograd.records.training import FELL, beats, end_of
 from isograd.rules import proof
 from isograd.rules.case import Case, span
 
@@ -121,11 +121,15 @@ def saturated(case: Case) -> list[Op]:
 def _harmless(case: Case) -> bool:
     """True if the training learns, and hardly more where nothing is saturated at the start."""
     training = case.training
-    if training is None or case.failing or not any(r.change == REPLAY for r in training.replays):
+    tried = [r for r in training.replays if r.change == REPLAY] if training else []
+    if training is None or case.failing or not tried:
         return False
     replay = case.replay(REPLAY)
     if replay is None or case.gain(replay) < proof.SHARE:
-        return True
+        # Units that pass the gradient again can make the rate too large: such a replay proves
+        # nothing, and a net that is no better than a constant answer has no excuse.
+        thrown = not tried[0].end() < tried[0].loss[0]
+        return not thrown or beats(end_of(training.loss), case.snapshot.constant_loss)
     # Of two losses near 0 one is easily twice the other.
     return end_of(training.loss) - replay.end() < FELL * abs(case.start)
 

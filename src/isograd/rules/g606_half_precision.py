@@ -32,8 +32,8 @@ from isograd.rules.case import Case
 
 CODE = "G606"
 EXPLAINS = (
-    *("G101", "G102", "G103", "G104", "G105", "G108", "G109", "G112", "G301", "G303", "G308"),
-    *("G106", "G309", "G311", "G402", "G403", "G404", "G406", "G409", "G701", "G702"),
+    *("G101", "G102", "G103", "G104", "G105", "G108", "G109", "G112", "G301", "G303", "G304"),
+    *("G308", "G106", "G309", "G311", "G402", "G403", "G404", "G406", "G409", "G701", "G702"),
 )
 REQUIRES = ("training",)
 
@@ -51,7 +51,8 @@ def check(case: Case) -> Iterator[Finding]:
     if replay is None:
         return
     ops = [op for op in case.snapshot.ops if op.output and op.output.dtype in _HALF]
-    dtype = ops[0].output.dtype if ops and ops[0].output else case.snapshot.dtype
+    known = replay.detail or case.snapshot.dtype
+    dtype = ops[0].output.dtype if ops and ops[0].output else known
     broken = next((op for op in ops if _broke(op)), None)
     yield Finding(
         CODE,

@@ -3,7 +3,9 @@
 What it checks:
     Three histories. The rate grows while the loss rises again above its best. The rate decays to
     a hundredth within half of the steps while the loss is hardly lower. Weights grow between one
-    step's end and the next one's start, where no optimizer works.
+    step's end and the next one's start, where no optimizer works. In a check, where a scheduler
+    that the loop steps keeps the rate at a few hundredths of its start or at 0, the training is
+    run again at the rate that the schedule starts from: it must end far lower.
 
 Why it matters:
     The start looks fine; the loop around the optimizer does the harm.
@@ -26,6 +28,8 @@ from statistics import median
 
 from isograd.records import Evidence, Finding, Training
 from isograd.records.finding import Cause
+from isograd.records.training import end_of
+from isograd.rules import proof
 from isograd.rules.case import Case
 
 CODE = "G703"
@@ -42,12 +46,30 @@ GREW_UNDONE = 1.5
 # Decayed: below this share of the largest rate for half of the steps.
 LOW = 1e-2
 OUTSIDE = 2.0
+# The replay at a kept rate takes this share off the loss that the schedule leaves: as for every
+# setting of a training that learns a little.
+TAKEN = proof.SHARE_POOR
+REPLAY = "schedule"
 
 
 def check(case: Case) -> Iterator[Finding]:
     """One finding for the first history that fits."""
     training = case.training
     if training is None or len(training.loss) < MINIMUM:
+        return
+    kept = case.replay(REPLAY)
+    if kept is not None and case.gain(kept) > TAKEN and not case.solved:
+        rates = training.learning_rate
+        share = sum(rates) / len(rates) / max(rates) if any(rates) else 0.0
+        yield _finding(
+            case,
+            f"the schedule takes the rate away: kept at what it starts from, the loss ends at "
+            f"{kept.end():.3g} instead of {end_of(training.loss):.3g}",
+            "learning-rate",
+            Evidence("mean of the rates / the largest of them", share),
+            "step the scheduler once per epoch, or decay more slowly",
+            *proof.evidence(case, kept),
+        )
         return
     grown = _outside(training)
     if grown > OUTSIDE:
@@ -112,14 +134,16 @@ def _outside(training: Training) -> float:
     return largest
 
 
-def _finding(case: Case, title: str, cause: Cause, evidence: Evidence, advice: str) -> Finding:
+def _finding(
+    case: Case, title: str, cause: Cause, evidence: Evidence, advice: str, *more: Evidence
+) -> Finding:
     assert case.training is not None
     return Finding(
         CODE,
         title,
         "error",
         cause,
-        evidence=(evidence, Evidence("loss at the end", case.training.loss[-1])),
+        evidence=(evidence, *more, Evidence("loss at the end", case.training.loss[-1])),
         advice=(advice,),
         confidence=0.85,
         step=0,
@@ -127,7 +151,10 @@ def _finding(case: Case, title: str, cause: Cause, evidence: Evidence, advice: s
 
 
 # Chinese for the texts above, by template.
-ZH = {
+ZH = proof.ZH | {
+    "the schedule takes the rate away: kept at what it starts from, the loss ends at {a} instead "
+    "of {b}": "调度把学习率降没了：保持在起始值时，损失可降到 {a} 而不是 {b}",
+    "mean of the rates / the largest of them": "学习率的平均值 / 最大值",
     "weights grow {x} times between the optimizer's steps, not by them": (
         "权重在优化器的两次更新之间增长了 {x} 倍，并非由更新造成"
     ),
