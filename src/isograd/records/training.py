@@ -140,8 +140,8 @@ class Replay:
             `targets`, `logits`, `float32`, `penalty`, `draws`, `gradients` (those that the loop
             threw away are kept), `schedule` (the rate is kept at what the schedule starts from),
             `digits` (float64 and wide integers), `writes` (those of others to the weights are
-            undone) or `backward` (own functions are left to autograd); `longer` continues the training,
-            `none` runs it again.
+            undone) or `backward` (own functions are left to autograd); `longer` continues the
+            training, `none` runs it again.
         loss: Loss at each step.
         factor: By how much, where that is a number (of `rate`, what it was multiplied with).
         detail: What exactly.
