@@ -86,13 +86,13 @@ class Governor:
         self.moving = False
         self.purses = {
             "start": Purse(0.0, 0.0, 0.0),  # getting ready: copies of model and optimizer
-            "row": Purse(0.05, 0.0005, 0.1),
-            "light": Purse(0.30, 0.001, 0.3),
-            "full": Purse(0.20, 0.004, 2.0),
+            "row": Purse(0.05, 0.001, 0.1),
+            "light": Purse(0.30, 0.002, 0.5),
+            "full": Purse(0.20, 0.006, 2.0),
             "probe": Purse(0.30, 0.0, 0.0),
-            "tape": Purse(0.0, 0.002, 1.0),
+            "tape": Purse(0.0, 0.003, 1.0),
             "loss": Purse(0.0, 0.0, 0.0),  # what noting losses took; it thins itself
-            "replay": Purse(0.15, 0.003, 2.0),
+            "replay": Purse(0.15, 0.010, 8.0),
         }
         self._began = math.nan
         self._last = math.nan
