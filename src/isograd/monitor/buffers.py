@@ -41,7 +41,7 @@ def drawn_attributes(model: nn.Module) -> list[str]:
 def _drawn(tensor: Tensor) -> bool:
     if tensor.is_meta or tensor.layout is not torch.strided or tensor.numel() < 4:
         return False
-    if tensor.numel() == max(tensor.shape):  # a bias with a dimension for the batch
+    if tensor.numel() == tensor.shape[-1]:  # a bias with a dimension for the batch
         return False
     values = tensor.reshape(-1)[:_SAMPLE].float()
     if not bool(torch.isfinite(values).all()):
