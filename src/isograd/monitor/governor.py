@@ -5,8 +5,8 @@ takes, and a little in advance, because a training tells most at its start. What
 advance is paid back: as long as the whole account lies above the budget, purses fill at half the
 pace. A measurement is due when its purse can pay what it cost lately. What cannot be timed on its
 own, such as a step whose calls are written down, is charged by how much longer that step took
-than a bare one; what merely being there costs at each step is timed when watching begins, and
-comes off the budget before any purse.
+than a bare one; what merely being there costs at each step, a few microseconds, comes off the
+budget before any purse.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LONGEST = 64
 _HELD = 1.25
 # A share above this cannot be told from the clock's own errors.
 _MOST = 10.0
-# Seconds of a step of a nap, until it was timed; one that is seen takes that many times as much.
+# Seconds that a step of a nap costs; one that is seen takes that many times as much.
 _NAP = 3e-6
 _SEEN = 6
 # Of the budget, the most that being there may take from the purses.
@@ -85,7 +85,6 @@ class Governor:
         self.nap = _NAP
         self.moving = False
         self.purses = {
-            "start": Purse(0.0, 0.0, 0.0),  # getting ready: copies of model and optimizer
             "row": Purse(0.05, 0.001, 0.1),
             "light": Purse(0.30, 0.002, 0.5),
             "full": Purse(0.20, 0.006, 2.0),

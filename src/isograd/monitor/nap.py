@@ -23,8 +23,6 @@ from isograd.monitor.scaling import Scaling, found
 # Steps that are gathered, and seconds after which fewer are: alarms come no later than that.
 MOST = 64
 SECONDS = 0.1
-# Calls for which one is timed.
-_TRIALS = 32
 
 
 def together(bare: float) -> int:
@@ -157,16 +155,3 @@ class Nap:
         self.on = False
         self._brisk = None
         self._scaling.wanted = True
-
-
-def price(optimizer: torch.optim.Optimizer) -> float:
-    """Seconds that a step of a nap takes here, found by trying."""
-    scaling = Scaling([], lambda error: None)
-    nap, loss = Nap(scaling, lambda error: None), torch.zeros(())
-    nap.begin(0, 2 * _TRIALS, 1.0)
-    begin = time.perf_counter()
-    for _ in range(_TRIALS):
-        nap.heard(loss)
-        nap.look()
-        nap.stepped(optimizer)
-    return (time.perf_counter() - begin) / _TRIALS
