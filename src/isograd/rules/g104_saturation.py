@@ -11,7 +11,8 @@ Why it matters:
 
     A training that learns is run again from the same start with the layers in front scaled so that
     their outputs have an RMS of 1; if it then ends less than a fifth lower, or by less than a
-    twentieth of the first loss, the flat part costs nothing and nothing is said.
+    twentieth of the first loss, the flat part costs nothing and nothing is said. A second run
+    that is thrown up by the rate proves nothing: then the first must beat a constant answer.
 
 When it is wrong:
     Gates that have learnt to stay open or shut, where there is no training to ask.
