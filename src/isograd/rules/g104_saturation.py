@@ -35,6 +35,7 @@ from isograd.records.finding import Cause
 from isograd.records.training import FELL, beats, end_of
 from isograd.rules import proof
 from isograd.rules.case import Case, span
+from isograd.rules.g201_time import exploding
 
 CODE = "G104"
 EXPLAINS = ("G101",)
@@ -149,6 +150,8 @@ def _cause(case: Case, hit: list[Op]) -> tuple[Cause, float | None]:
     if first.inputs is not None and not first.sources and first.inputs.rms > LARGE:
         return "input-scale", gain
     large = [g for g in known if g > GAIN]
+    if not large and exploding(case.snapshot):
+        return "recurrence", gain  # neither layer nor function: what a loop's state has become
     return ("weight-scale" if 2 * len(large) > len(known) else "activation-derivative"), gain
 
 
