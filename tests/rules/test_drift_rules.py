@@ -311,3 +311,10 @@ def test_a_rate_that_moves_far_and_is_beaten_by_a_tenth_of_it(update, alarm):
     snapshot = isograd.probe(net(), lambda m: m(torch.ones(2, 8)).square().sum())
     found = list(g303_rate.check(Case(snapshot, training)))
     assert [f.cause for f in found] == (["learning-rate"] if alarm else [])
+
+
+def test_single_samples_that_run_off_to_infinity_are_no_noise():
+    """The training ends before anything can be said of its noise: the rate is named."""
+    found = checked(sampled(20.0, 1))
+    assert found[0][0] == "G301"
+    assert "G701" not in dict(found)

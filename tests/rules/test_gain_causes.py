@@ -12,8 +12,9 @@ from torch import nn
 import isograd
 from isograd.monitor.changes import Situation
 from isograd.monitor.unsaturated import unsaturated
-from isograd.records.training import Training
+from isograd.records.training import Replay, Training
 from isograd.rules import g101_vanishing, g104_saturation, g111_post_norm
+from isograd.rules.case import Case
 from rules.trained import adam, alarms, checked, classes, net, sgd
 
 
@@ -78,6 +79,21 @@ def test_a_gate_that_is_shut_or_open_costs_nothing():
     assert diagnosis.training is not None
     assert any(r.change == "saturation" for r in diagnosis.training.replays)
     assert alarms(diagnosis) == []
+
+
+@pytest.mark.parametrize(("end", "alarm"), [(2.0, True), (0.5, False)])
+def test_a_start_without_saturation_that_is_thrown_up_proves_nothing(end, alarm):
+    """It tells nothing against or for the flat part; a net below the constant answer is let be."""
+    model, step, _ = saturated(weights=10.0)
+    snapshot = isograd.check(model, step).snapshot
+    assert snapshot.constant_loss is not None
+    end *= snapshot.constant_loss
+    fell = tuple(100 * (end / 100) ** (i / 30) for i in range(30)) + 20 * (end,)
+    thrown = Replay("saturation", tuple(5.0 * 1.1**i for i in range(50)))
+    later = Replay("longer", 50 * (0.3 * snapshot.constant_loss,))
+    training = Training(fell, 50 * (0.1,), {}, replays=(later, thrown))
+    found = list(g104_saturation.check(Case(snapshot, training)))
+    assert bool(found) == alarm
 
 
 def test_the_start_without_saturation_has_outputs_of_unit_size():

@@ -26,6 +26,7 @@ from isograd.monitor.clock import Clock
 from isograd.monitor.flow import Flow
 from isograd.monitor.leak import sample_leak
 from isograd.monitor.recorder import Recorder
+from isograd.monitor.running import running_statistics
 from isograd.monitor.scalers import followed_scalers
 from isograd.monitor.schedulers import HELD, Schedulers, held_share, per_iteration, unscheduled
 from isograd.monitor.tampering import flows
@@ -100,7 +101,11 @@ def train_copy(
             training = _followed(twin, trainer, step, train_step, steps)
         training = _unscaled(training, start)
         if not training.stopped:
-            training = replace(training, uses=input_use(twin, step))
+            training = replace(
+                training,
+                uses=input_use(twin, step),
+                running=running_statistics(twin, step),
+            )
         moving = per_iteration(schedulers.stepped(trainer), len(training.loss))
         training = replace(training, scheduled=_scheduled(trainer, training.learning_rate, moving))
         if training.loss:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from isograd.records.bad_step import BadStep
+from isograd.records.running import Running
 from isograd.records.sharpness import Sharpness
 from isograd.records.snapshot import Snapshot
 
@@ -201,6 +202,7 @@ class Training:
         written: How weights that others write to look at the end: `bound` if many sit at one
             magnitude, `grid` if few distinct values are left, `mask` if most are 0, else "".
         sharpness: Largest curvature that the optimizer meets, where its rate is in doubt.
+        running: Running statistics of batch norms at the end; None without, or if not measured.
     """
 
     loss: tuple[float, ...]
@@ -230,6 +232,7 @@ class Training:
     thrown: tuple[str, ...] = ()
     written: str = ""
     sharpness: Sharpness | None = None
+    running: Running | None = None
 
     def update_ratio(self) -> float:
         """Median over parameters and steps of norm of the update / norm of the weight."""

@@ -11,7 +11,8 @@ Why it matters:
 
     A training that learns is run again from the same start with the layers in front scaled so that
     their outputs have an RMS of 1; if it then ends less than a fifth lower, or by less than a
-    twentieth of the first loss, the flat part costs nothing and nothing is said.
+    twentieth of the first loss, the flat part costs nothing and nothing is said. A second run
+    that is thrown up by the rate proves nothing: then the first must beat a constant answer.
 
 When it is wrong:
     Gates that have learnt to stay open or shut, where there is no training to ask.
@@ -34,6 +35,7 @@ from isograd.records.finding import Cause
 from isograd.records.training import FELL, beats, end_of
 from isograd.rules import proof
 from isograd.rules.case import Case, span
+from isograd.rules.g201_time import exploding
 
 CODE = "G104"
 EXPLAINS = ("G101",)
@@ -148,6 +150,8 @@ def _cause(case: Case, hit: list[Op]) -> tuple[Cause, float | None]:
     if first.inputs is not None and not first.sources and first.inputs.rms > LARGE:
         return "input-scale", gain
     large = [g for g in known if g > GAIN]
+    if not large and exploding(case.snapshot):
+        return "recurrence", gain  # neither layer nor function: what a loop's state has become
     return ("weight-scale" if 2 * len(large) > len(known) else "activation-derivative"), gain
 
 

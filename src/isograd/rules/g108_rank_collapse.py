@@ -3,7 +3,8 @@
 What it checks:
     The share of a layer's output that differs between tokens, and between samples, where data
     differ and the first layers still tell them apart. Where two outputs of one layer are compared
-    with each other, also how far apart samples are after a short training.
+    with each other, also how far apart samples are after a short training; and in a net without
+    targets, whether all outputs have run to one point and the loss has gone to nothing with that.
 
 Why it matters:
     What is alike cannot be told apart by any later layer, and queries and keys of tokens that
@@ -28,6 +29,7 @@ import math
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding, Op
+from isograd.records.training import end_of
 from isograd.rules.case import Case
 from isograd.rules.g101_vanishing import DECADES, SIGMAS
 
@@ -47,6 +49,9 @@ DEEP = 6
 _MIXING = ("weight", "attention", "recurrence")
 # A millionth of the norm is below what a head can tell apart in float32 after a norm or two.
 GONE = 1e-4
+# All samples near one point, by size and by share, with the loss at a fiftieth of its start.
+POINT = 0.02
+SHRUNK = 0.25
 # What compares two outputs with each other.
 _PAIRS = ("sub", "__sub__", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 
@@ -125,8 +130,31 @@ def _later(case: Case) -> Iterator[Finding]:
     before, after = case.snapshot.ops[last].output, end.ops[last].output
     if before is None or after is None or not before.between or after.between is None:
         return
-    if after.between < ALIKE and after.between < APART * before.between and after.rms > 0:
-        op = end.ops[last]
+    alike = after.between < ALIKE and after.between < APART * before.between
+    op = end.ops[last]
+    if not alike and _trivial(case, last, before.between, after.between):
+        sizes = _apart(op), _apart(case.snapshot.ops[last])
+        yield Finding(
+            CODE,
+            f"all samples are drawn to one point: what differs between them in the output of "
+            f"`{op.module or op.name}` falls to {100 * sizes[0] / sizes[1]:.2g} %, and the loss "
+            "with it",
+            "error",
+            "rank-collapse",
+            where=(op.module or op.name,),
+            source=op.source,
+            evidence=(
+                Evidence("size of what differs between samples", sizes[0], "", POINT * sizes[1]),
+                Evidence("the same at the start", sizes[1]),
+                Evidence("loss as it stands", end_of(case.training.loss) if case.training else 0),
+            ),
+            advice=(
+                "give the loss something that pushes samples apart: negatives, a variance term",
+            ),
+            confidence=0.8,
+            step=len(case.training.loss) if case.training else 0,
+        )
+    elif alike and after.rms > 0:
         yield Finding(
             CODE,
             f"all samples get the same output: {100 * after.between:.2g} % of the output of "
@@ -145,6 +173,16 @@ def _later(case: Case) -> Iterator[Finding]:
             confidence=0.85,
             step=len(case.training.loss) if case.training else 0,
         )
+
+
+def _trivial(case: Case, last: int, before: float, after: float) -> bool:
+    """True if a loss without targets goes to nothing, and with it what differs between samples."""
+    training = case.training
+    if training is None or training.end is None:
+        return False
+    shrunk = _apart(training.end.ops[last]) < POINT * _apart(case.snapshot.ops[last])
+    left = abs(end_of(training.loss)) < POINT * abs(case.start)
+    return shrunk and left and after < SHRUNK * before
 
 
 def _views(case: Case) -> Iterator[Finding]:
@@ -228,6 +266,11 @@ def _squashed(case: Case) -> bool:
 
 # Chinese for the texts above, by template.
 ZH = {
+    "loss as it stands": "不作改变时的损失",
+    "all samples are drawn to one point: what differs between them in the output of `{m}` falls "
+    "to {x} %, and the loss with it": (
+        "所有样本被拉到一点：`{m}` 的输出中样本之间的差别降到 {x} %，损失也随之降低"
+    ),
     "all samples get the same output: {x} % of the output of `{name}` differs between them at the "
     "end of the training": (
         "所有样本得到相同的输出：训练结束时 `{name}` 的输出中只有 {x} % 在样本之间有差别"

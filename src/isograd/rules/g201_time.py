@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from isograd.records import Evidence, Finding, TimeGains
+from isograd.records import Evidence, Finding, Snapshot, TimeGains
 from isograd.records.chain import decades
 from isograd.rules import proof
 from isograd.rules.case import Case
@@ -62,6 +62,15 @@ def check(case: Case) -> Iterator[Finding]:
             # Common to many recurrent nets, so that anything more specific goes first.
             finding = _finding(case, track, _product(track), "vanishes")
             yield replace(finding, severity="warning")
+
+
+def exploding(snapshot: Snapshot) -> bool:
+    """True if the gradient through the steps of a loop grows beyond the bound."""
+    for track in (*snapshot.recurrent, *handwritten(snapshot)):
+        if track.norms and 0 < track.norms[-1]:
+            if decades(max(track.norms) / track.norms[-1]) > DECADES:
+                return True
+    return False
 
 
 def _judged(case: Case) -> bool:

@@ -20,6 +20,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from isograd.records import Evidence, Finding, Training
@@ -71,8 +72,10 @@ def _random_walk(case: Case, training: Training) -> Iterator[Finding]:
     ratio = training.update_ratio()
     sizes = [layer.samples for layer in case.snapshot.layers]
     alone = len(sizes) > 0 and min(sizes) <= SINGLE
-    if training.replays or not case.failing or not alone or ratio < FAR:
+    if training.replays or not case.failing or not alone or not FAR <= ratio < math.inf:
         return
+    if training.stopped:
+        return  # steps that lead to infinity lead somewhere: G301 says it
     yield Finding(
         CODE,
         f"noise: steps of {100 * ratio:.0f} % of the weights on {case.snapshot.samples or 1} "
