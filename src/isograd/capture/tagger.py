@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import CheckpointFunction
 
 from isograd.capture import kinds, transforms
 from isograd.capture.bounds import bounds
@@ -365,11 +366,12 @@ def _install() -> None:
             if tensor.grad_fn is not None and tensor.grad_fn not in tagger.owner:
                 tagger._claim_foreign(tensor.grad_fn)
         before = tagger._inputs_of(inputs)
-        tagger._inside_own += 1
+        own = cls is not CheckpointFunction  # inside of that the user's modules run
+        tagger._inside_own += own
         try:
             out = _ORIGINAL.__get__(None, cls)(*args, **kwargs)
         finally:
-            tagger._inside_own -= 1
+            tagger._inside_own -= own
         with torch._C.DisableTorchFunction():  # what is measured here is no call of the user's
             tagger._note(cls.__name__, inputs, before, args, kwargs, out)
         return out
