@@ -87,7 +87,7 @@ def traced(training: Training) -> Trace:
             trace.wide.append({})
             try:
                 trace.loss.append(training.advance())
-            except RuntimeError as error:
+            except (IndexError, RuntimeError) as error:
                 trace.failed = str(error)
                 break
             trace.grads.append(dict(gradients))
