@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from torch import nn
@@ -99,8 +99,8 @@ def inside(model: nn.Module, make: Callable[[], TorchFunctionMode]) -> None:
     model.register_forward_hook(around.after, always_call=True)
 
 
-def around(setup: Setup, make: Callable[[], TorchFunctionMode]) -> Setup:
-    """Open a mode around the step, and around the training step if there is one."""
+def around(setup: Setup, make: Callable[[], AbstractContextManager[Any]]) -> Setup:
+    """Open a context around the step, and around the training step if there is one."""
     step, train_step = setup.step, setup.train_step
 
     def wrapped(model: nn.Module) -> Any:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
 
+from isograd.fixes.calls import around
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.rewind import Rewind
 from isograd.fixes.setup import Setup
@@ -49,21 +49,7 @@ class OwnBackward(Kind):
 
     def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
         """Around the step."""
-        step, train_step = setup.step, setup.train_step
-
-        def whole(model: nn.Module) -> Any:
-            with _by_autograd():
-                return step(model)
-
-        setup.step = whole
-        if train_step is not None:
-
-            def loop(model: nn.Module, optimizer: Any) -> Any:
-                with _by_autograd():
-                    return train_step(model, optimizer)
-
-            setup.train_step = loop
-        return setup
+        return around(setup, _by_autograd)
 
 
 @contextlib.contextmanager

@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from torch import distributions, nn
+from torch import distributions
 
+from isograd.fixes.calls import around
 from isograd.fixes.kind import Case, Kind, Proposal, register
 from isograd.fixes.patches.source import Source
 from isograd.fixes.patches.syntax import NotInSourceError, called
@@ -51,21 +52,7 @@ class Reparametrised(Kind):
 
     def change(self, setup: Setup, parameters: dict[str, Any]) -> Setup:
         """While the step runs, `sample` is `rsample`."""
-        step, train_step = setup.step, setup.train_step
-
-        def whole(model: nn.Module) -> Any:
-            with _reparametrised():
-                return step(model)
-
-        setup.step = whole
-        if train_step is not None:
-
-            def loop(model: nn.Module, optimizer: Any) -> Any:
-                with _reparametrised():
-                    return train_step(model, optimizer)
-
-            setup.train_step = loop
-        return setup
+        return around(setup, _reparametrised)
 
     def edit(self, source: Source, fix: Fix, finding: Finding) -> None:
         """All calls without a graph in your source."""
