@@ -337,3 +337,21 @@ def test_a_power_is_an_output_only_in_front_of_the_difference(loss, found):
     diagnosis = Diagnosis((FINDING,), (), isograd.probe(model, step))
     known = Case(Setup(model, step), diagnosis, FINDING)
     assert [p.title for p in kinds()["output-activation"].proposals(known)] == found
+
+
+def test_a_sample_passes_on_the_derivative_of_its_mean_inside_of_the_step_alone():
+    x = torch.randn(5, 4)
+
+    def step(model):
+        drawn = torch.distributions.Normal(model(x), 1.0).sample()
+        return drawn.sum() + 0 * model.weight.sum()
+
+    model = nn.Linear(4, 1)
+    setup, proposal = changed("rsample", model, step)
+    assert "Normal" in proposal.title
+    setup.step(model).backward()
+    # A draw is its mean and noise: the derivative of the mean alone.
+    torch.testing.assert_close(model.weight.grad, x.sum(0, keepdim=True))
+    model.zero_grad()
+    step(model).backward()
+    assert not model.weight.grad.any()
